@@ -1,0 +1,34 @@
+"""The contract of a data set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from polyscene.tasks import Task
+from polyscene.types import Sample
+
+
+class BadSample(ValueError):
+    """A sample that cannot be used: the message names the file, what is wrong with it, and the remedy."""
+
+
+class Dataset(ABC):
+    """Samples by index, each a pure function of the index.
+
+    ``tasks`` says what is labelled, by the names used in ``Sample.targets``. ``name`` becomes ``Sample.source``.
+    ``read`` gives images and labels at the size they are stored in, on the CPU, and raises ``BadSample`` rather than
+    repair or skip. Constructor keywords are the configuration.
+    """
+
+    name: str
+    tasks: Mapping[str, Task]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, index: int) -> Sample: ...
+
+    def prepare(self) -> None:  # noqa: B027  (most data sets lie ready)
+        """Whatever must happen once before ``read``: rendering, unpacking. Resumable, with a progress bar."""

@@ -1,0 +1,73 @@
+"""Pinhole cameras: pure functions. Pixels have integer centres, axes are OpenCV's, lengths are metres."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def pixel_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "3 h w"]:
+    """Homogeneous pixel coordinates (x, y, 1) with the device and dtype of ``like``."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=like.dtype),
+        torch.arange(width, device=like.device, dtype=like.dtype),
+        indexing="ij",
+    )
+    return torch.stack([x, y, torch.ones_like(x)])
+
+
+def unproject(depth: Float[Tensor, "*b 1 h w"], intrinsics: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 h w"]:
+    """Depth in metres -> points in camera axes."""
+    pixels = pixel_grid(*depth.shape[-2:], like=depth)
+    rays = torch.einsum("...ij,jhw->...ihw", torch.linalg.inv(intrinsics), pixels)
+    return rays * depth
+
+
+def transform(points: Float[Tensor, "*b 3 h w"], matrix: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 3 h w"]:
+    """Points carried by a rigid motion."""
+    return torch.einsum("...ij,...jhw->...ihw", matrix[..., :3, :3], points) + matrix[..., :3, 3, None, None]
+
+
+def project(
+    points: Float[Tensor, "*b 3 h w"], intrinsics: Float[Tensor, "*b 3 3"]
+) -> tuple[Float[Tensor, "*b 2 h w"], Float[Tensor, "*b 1 h w"]]:
+    """Points in camera axes -> pixel coordinates and depth. Points behind the camera keep their negative depth."""
+    homogeneous = torch.einsum("...ij,...jhw->...ihw", intrinsics, points)
+    depth = homogeneous[..., 2:, :, :]
+    safe = torch.where(depth.abs() < 1e-9, 1e-9, depth)
+    return homogeneous[..., :2, :, :] / safe, depth
+
+
+def resize_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Tensor:
+    """After the image was resized: a centre c goes to s (c + 1/2) - 1/2."""
+    matrix = intrinsics.new_tensor(
+        [[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]]
+    )
+    return matrix @ intrinsics
+
+
+def crop_intrinsics(intrinsics: Tensor, left: int, top: int) -> Tensor:
+    """After ``left`` columns and ``top`` rows were cut away."""
+    matrix = intrinsics.new_tensor([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+    return matrix @ intrinsics
+
+
+def hflip_intrinsics(intrinsics: Tensor, width: int) -> Tensor:
+    """After the image was mirrored: the principal point moves, the focal length stays positive."""
+    flipped = intrinsics.clone()
+    flipped[..., 0, 2] = width - 1 - intrinsics[..., 0, 2]
+    flipped[..., 0, 1] = -intrinsics[..., 0, 1]
+    return flipped
+
+
+def hflip_pose(world_from_camera: Tensor) -> Tensor:
+    """The pose in the mirrored world: both the camera's and the world's x axes change sign."""
+    mirror = torch.diag(world_from_camera.new_tensor([-1.0, 1.0, 1.0, 1.0]))
+    return mirror @ world_from_camera @ mirror
+
+
+def assumed_intrinsics(height: int, width: int, focal: float = 0.95) -> Float[Tensor, "3 3"]:
+    """A guess for a picture of unknown camera: focal length ``focal`` times the longer side, centred."""
+    length = focal * max(height, width)
+    return torch.tensor([[length, 0.0, (width - 1) / 2], [0.0, length, (height - 1) / 2], [0.0, 0.0, 1.0]])

@@ -1,0 +1,88 @@
+"""The contract of a task: everything that differs between segmentation, depth, normals... and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene.metrics import Metric
+from polyscene.types import Target
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One facet of the scene. Values are (..., c, h, w); raw network outputs have ``channels`` channels.
+
+    ``name`` is the key in targets and predictions, ``weight`` its share of the objective.
+    """
+
+    name: str
+    weight: float = 1.0
+    classes: tuple[str, ...] = ()
+    value_channels: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the raw network output."""
+
+    # -- geometry of a label: what the image undergoes, the label follows ---------------------------------------------
+    def hflip(self, target: Target) -> Target:
+        return Target(target.value.flip(-1), target.valid.flip(-1))
+
+    def crop(self, target: Target, box: tuple[int, int, int, int]) -> Target:
+        """``box``: top, left, height, width in pixels."""
+        top, left, height, width = box
+        window = (..., slice(top, top + height), slice(left, left + width))
+        return Target(target.value[window], target.valid[window])
+
+    def resize(self, target: Target, size: tuple[int, int]) -> Target:
+        """To ``size`` (h, w), by nearest neighbour: labels are never mixed."""
+        return Target(_nearest(target.value, size), _nearest(target.valid, size))
+
+    def zoom(self, target: Target, scale: float | Tensor) -> Target:
+        """The label if the same picture had been taken by a camera of ``scale`` times the focal length, as seen by a
+        network that knows no focal length. Only depth changes. A tensor ``scale`` has the leading axes of the label."""
+        return target
+
+    # -- the network's side --------------------------------------------------------------------------------------------
+    @abstractmethod
+    def activate(self, raw: Tensor) -> Tensor:
+        """Raw output -> value: class ids, metres, unit vectors, probability."""
+
+    @abstractmethod
+    def loss(self, raw: Tensor, target: Target) -> Tensor:
+        """Mean over valid pixels; zero, with gradient, if there are none."""
+
+    @abstractmethod
+    def metric(self) -> Metric: ...
+
+    def evaluate_at(self, value: Tensor, size: tuple[int, int]) -> Tensor:
+        """An activated prediction brought to the size of its target."""
+        return value if tuple(value.shape[-2:]) == size else _nearest(value, size)
+
+    @abstractmethod
+    def constant(self, targets: list[Target]) -> Tensor:
+        """(c,) the best prediction that does not look at the image: the floor to be compared with."""
+
+    @abstractmethod
+    def draw(self, value: Tensor, **limits: Any) -> Tensor:
+        """(c, h, w) value -> (h, w, 3) uint8 picture."""
+
+    def describe(self) -> dict[str, Any]:
+        """Constructor keywords, from which ``tasks.build`` makes the task again (stored in checkpoints)."""
+        return {"type": type(self).__name__, **asdict(self)}
+
+
+
+
+def _nearest(tensor: Tensor, size: tuple[int, int]) -> Tensor:
+    lead = tensor.shape[:-3]
+    flat = tensor.reshape(-1, *tensor.shape[-3:])
+    kept = flat if flat.dtype.is_floating_point else flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
+    return F.interpolate(kept, size, mode="nearest-exact").to(tensor.dtype).reshape(*lead, tensor.shape[-3], *size)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene import losses
+from polyscene.metrics.depth import DepthError
+from polyscene.tasks.base import Metric, Task
+from polyscene.types import Target
+
+Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity"]
+
+
+@dataclass(frozen=True)
+class Depth(Task):
+    """Depth along the optical axis in metres.
+
+    ``encoding`` is what the network puts out: the logarithm; metres; the inverse (through a softplus); scores of
+    ``bins`` log-spaced depths whose expectation is taken; or a sigmoid disparity between ``1 / far`` and ``1 / near``
+    (Monodepth2's parametrisation). ``metres`` is trained by L1, as the field's papers do; the others by the
+    scale-invariant log loss with ``variance_focus`` plus ``gradient`` times the multi-scale gradient loss.
+    """
+
+    name: str = "depth"
+    encoding: Encoding = "log"
+    near: float = 0.1
+    far: float = 20.0
+    bins: int = 64
+    variance_focus: float = 0.5
+    gradient: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.encoding not in get_args(Encoding):
+            raise ValueError(f"{self.name}: encoding {self.encoding!r} is none of {get_args(Encoding)}")
+        if not 0 < self.near < self.far:
+            raise ValueError(f"{self.name}: needs 0 < near < far in metres, got near={self.near}, far={self.far}")
+
+    @property
+    def channels(self) -> int:
+        return self.bins if self.encoding == "log_bins" else 1
+
+    def zoom(self, target: Target, scale: float | Tensor) -> Target:
+        return Target(target.value / scale, target.valid)
+
+    def activate(self, raw: Tensor) -> Tensor:
+        return raw if self.encoding == "metres" else self._log(raw).exp()
+
+    def _log(self, raw: Tensor) -> Tensor:
+        """Raw output -> log metres, kept within a factor of e of [near, far] so that no exp overflows."""
+        low, high = math.log(self.near), math.log(self.far)
+        match self.encoding:
+            case "log":
+                middle = (low + high) / 2
+                return (raw + middle).clamp(low - 1, high + 1)
+            case "inverse":
+                return -(F.softplus(raw) + 1 / self.far).log()
+            case "disparity":
+                return -(1 / self.far + (1 / self.near - 1 / self.far) * raw.sigmoid()).log()
+            case "log_bins":
+                centres = torch.linspace(low, high, self.bins, device=raw.device, dtype=raw.dtype)
+                return (raw.softmax(-3) * centres[:, None, None]).sum(-3, keepdim=True)
+        raise AssertionError(self.encoding)
+
+    def loss(self, raw: Tensor, target: Target) -> Tensor:
+        if self.encoding == "metres":
+            return losses.mean_where((raw - target.value).abs(), target.valid)
+        prediction = self._log(raw)
+        truth = torch.where(target.valid, target.value, 1.0).clamp_min(1e-3).log()
+        main = losses.scale_invariant_log(prediction, truth, target.valid, self.variance_focus)
+        return main + self.gradient * losses.multiscale_gradient(prediction, truth, target.valid)
+
+    def metric(self) -> Metric:
+        return DepthError()
+
+    def constant(self, targets: list[Target]) -> Tensor:
+        """The mean depth, which minimises the RMSE."""
+        return torch.cat([target.value[target.valid].flatten() for target in targets]).mean()[None]
+
+    def draw(self, value: Tensor, **limits: Any) -> Tensor:
+        """Near is bright; ``low`` and ``high`` in metres fix the range, else the 2nd and 98th percentile do."""
+        from matplotlib import colormaps
+
+        finite = value[torch.isfinite(value) & (value > 0)]
+        if not finite.numel():
+            return torch.zeros(*value.shape[-2:], 3, dtype=torch.uint8)
+        low = limits.get("low") or float(torch.quantile(finite, 0.02))
+        high = limits.get("high") or float(torch.quantile(finite, 0.98))
+        inverse = (1 / value[0].clamp_min(1e-3) - 1 / high) / max(1 / low - 1 / high, 1e-6)
+        shades = colormaps["inferno"](inverse.clamp(0, 1).cpu().numpy())[..., :3]
+        return torch.from_numpy((shades * 255).astype("uint8"))

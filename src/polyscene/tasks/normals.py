@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene import losses
+from polyscene.metrics.normals import NormalError
+from polyscene.tasks.base import Metric, Task
+from polyscene.types import Target
+
+
+@dataclass(frozen=True)
+class Normals(Task):
+    """Unit surface normals in camera axes (x right, y down, z forward), facing the camera."""
+
+    name: str = "normals"
+    value_channels: ClassVar[int] = 3
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def hflip(self, target: Target) -> Target:
+        mirrored = super().hflip(target)
+        return Target(mirrored.value * mirrored.value.new_tensor([-1.0, 1.0, 1.0])[:, None, None], mirrored.valid)
+
+    def activate(self, raw: Tensor) -> Tensor:
+        return F.normalize(raw, dim=-3, eps=1e-6)
+
+    def loss(self, raw: Tensor, target: Target) -> Tensor:
+        return losses.angular(raw, target.value, target.valid)
+
+    def metric(self) -> Metric:
+        return NormalError()
+
+    def constant(self, targets: list[Target]) -> Tensor:
+        """The normalised mean normal."""
+        seen = [target.value.movedim(-3, -1)[target.valid.movedim(-3, -1)[..., 0]] for target in targets]
+        return F.normalize(torch.cat(seen).mean(0), dim=0)
+
+    def draw(self, value: Tensor, **limits: Any) -> Tensor:
+        """Right is red, up is green, towards the camera is blue."""
+        colour = value * value.new_tensor([1.0, -1.0, -1.0])[:, None, None]
+        return ((colour + 1) * 127.5).clamp(0, 255).to(torch.uint8).movedim(0, -1).cpu()

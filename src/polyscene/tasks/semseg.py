@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene import losses
+from polyscene.metrics.segmentation import MeanIoU
+from polyscene.tasks.base import Metric, Task
+from polyscene.types import Target
+
+
+@dataclass(frozen=True)
+class SemanticSegmentation(Task):
+    """Class ids (1 channel) among ``classes``. ``class_weights`` balance the cross-entropy; () means none.
+
+    Human parts are this task with another name and class list.
+    """
+
+    name: str = "semseg"
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError(f"{self.name}: segmentation needs at least two class names, got {list(self.classes)}")
+        if self.class_weights and len(self.class_weights) != len(self.classes):
+            raise ValueError(f"{self.name}: {len(self.class_weights)} class weights for {len(self.classes)} classes")
+
+    @property
+    def channels(self) -> int:
+        return len(self.classes)
+
+    def activate(self, raw: Tensor) -> Tensor:
+        return raw.argmax(-3, keepdim=True)
+
+    def loss(self, raw: Tensor, target: Target) -> Tensor:
+        weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
+        flat = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
+        return losses.cross_entropy(*flat, weights=weights)
+
+    def metric(self) -> Metric:
+        return MeanIoU(self.classes)
+
+    def constant(self, targets: list[Target]) -> Tensor:
+        """The commonest class."""
+        ids = torch.cat([target.value[target.valid].flatten().long() for target in targets])
+        return torch.bincount(ids, minlength=self.channels).argmax()[None]
+
+    def draw(self, value: Tensor, **limits: Any) -> Tensor:
+        return palette(len(self.classes))[value[0].long().cpu()]
+
+
+def palette(count: int) -> Tensor:
+    """(count, 3) uint8 colours, well apart and stable: hues by the golden angle at three lightnesses."""
+    index = torch.arange(count)
+    hue, light = (index * 0.61803399) % 1.0, 0.45 + 0.2 * (index % 3)
+    wheel = ((hue[:, None] + torch.tensor([0.0, 2 / 3, 1 / 3])) % 1.0) * 6 - 3
+    pure = (wheel.abs() - 1).clamp(0, 1)
+    return ((light[:, None] + 0.62 * (pure - 0.5)) * 255).clamp(0, 255).to(torch.uint8)
+
+
+def one_hot(ids: Tensor, count: int) -> Tensor:
+    """(..., 1, h, w) ids -> (..., count, h, w) float."""
+    return F.one_hot(ids.squeeze(-3).long(), count).movedim(-1, -3).float()

@@ -1,0 +1,131 @@
+"""Transforms of a ``Sample``: the image and its camera here, each label by its ``Task``.
+
+Geometry acts alike on all views of a sample. Random ones draw from the generator they are given, so that a sample is a
+pure function of its seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene.geometry import camera as geometry
+from polyscene.tasks.base import Task
+from polyscene.types import Camera, Sample
+
+Tasks = Mapping[str, Task]
+
+
+def hflip(sample: Sample, tasks: Tasks) -> Sample:
+    """Mirrored left to right: image, labels, intrinsics and poses."""
+    view = sample.camera
+    return replace(
+        sample,
+        images=sample.images.flip(-1),
+        targets={name: tasks[name].hflip(target) for name, target in sample.targets.items()},
+        camera=Camera(
+            geometry.hflip_intrinsics(view.intrinsics, sample.images.shape[-1]),
+            geometry.hflip_pose(view.world_from_camera),
+            view.known,
+        ),
+    )
+
+
+def crop(sample: Sample, tasks: Tasks, box: tuple[int, int, int, int]) -> Sample:
+    """Cut to ``box`` = top, left, height, width in pixels of the image. Labels must have the image's size."""
+    top, left, height, width = box
+    view = sample.camera
+    return replace(
+        sample,
+        images=sample.images[..., top : top + height, left : left + width],
+        targets={name: tasks[name].crop(target, box) for name, target in sample.targets.items()},
+        camera=replace(view, intrinsics=geometry.crop_intrinsics(view.intrinsics, left, top)),
+    )
+
+
+def resize(sample: Sample, tasks: Tasks, size: tuple[int, int], labels: bool = True) -> Sample:
+    """To ``size`` (h, w); depth is left as it is, the intrinsics follow. ``labels=False`` keeps the labels' own size,
+    as evaluation does."""
+    height, width = sample.images.shape[-2:]
+    if (height, width) == tuple(size):
+        images, targets = sample.images, sample.targets
+    else:
+        images = F.interpolate(sample.images, size, mode="bilinear", antialias=True)
+        targets = sample.targets
+    if labels:
+        targets = {
+            name: target if tuple(target.value.shape[-2:]) == tuple(size) else tasks[name].resize(target, size)
+            for name, target in targets.items()
+        }
+    intrinsics = geometry.resize_intrinsics(sample.camera.intrinsics, size[1] / width, size[0] / height)
+    return replace(sample, images=images, targets=targets, camera=replace(sample.camera, intrinsics=intrinsics))
+
+
+def align_labels(sample: Sample, tasks: Tasks) -> Sample:
+    """Labels stored at another resolution brought to the image's."""
+    return resize(sample, tasks, (sample.images.shape[-2], sample.images.shape[-1]))
+
+
+def cover(sample: Sample, tasks: Tasks, size: tuple[int, int], zoom: float = 1.0, where: tuple[float, float] = (0.5, 0.5)) -> Sample:
+    """Resized, aspect kept, until ``size`` (h, w) is covered ``zoom`` >= 1 times, then cut out; ``where`` in [0, 1]² (x, y)
+    places the cut, the centre by default."""
+    height, width = sample.images.shape[-2:]
+    scale = max(size[0] / height, size[1] / width) * zoom
+    window = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
+    top, left = round((height - window[0]) * where[1]), round((width - window[1]) * where[0])
+    sample = align_labels(sample, tasks)
+    if window != (height, width):
+        sample = crop(sample, tasks, (top, left, *window))
+    return resize(sample, tasks, size)
+
+
+def photometric(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+    """Exposure, contrast, gamma, white balance, saturation, blur and noise as cameras vary: (v, 3, h, w) in [0, 1]."""
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    images = images.clamp_min(1e-4) ** torch.exp(draw(-0.4, 0.4) * strength)
+    images = images * torch.exp(draw(-0.4, 0.4) * strength) * torch.exp(draw(-0.15, 0.15, 3, 1, 1) * strength)
+    middle = images.mean((-3, -2, -1), keepdim=True)
+    images = middle + (images - middle) * torch.exp(draw(-0.4, 0.3) * strength)
+    grey = images.mean(-3, keepdim=True)
+    images = grey + (images - grey) * torch.exp(draw(-0.7, 0.4) * strength)
+    if draw(0, 1) < 0.3 * strength:
+        height, width = images.shape[-2:]
+        factor = float(draw(1.2, 2.2))
+        small = F.interpolate(images, (math.ceil(height / factor), math.ceil(width / factor)), mode="bilinear", antialias=True)
+        images = F.interpolate(small, (height, width), mode="bilinear")
+    if draw(0, 1) < 0.5 * strength:
+        images = images + torch.randn(images.shape, generator=generator) * draw(0, 0.05)
+    return images.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The training transform: cover ``size`` (h, w) at a random zoom and place, mirror, vary the light.
+
+    ``zoom`` bounds the random magnification; ``strength`` in [0, 1] scales the photometric part; ``strength`` 0,
+    ``zoom`` (1, 1) and ``mirror`` False leave the plain centre crop.
+    """
+
+    size: tuple[int, int]
+    zoom: tuple[float, float] = (1.0, 1.6)
+    mirror: bool = True
+    strength: float = 1.0
+
+    def __call__(self, sample: Sample, tasks: Tasks, generator: torch.Generator) -> Sample:
+        draw, x, y, side = torch.rand(4, generator=generator).tolist()
+        zoom = math.exp(math.log(self.zoom[0]) + draw * (math.log(self.zoom[1]) - math.log(self.zoom[0])))
+        placed = (x, y) if self.zoom[1] > 1 else (0.5, 0.5)
+        sample = cover(sample, tasks, self.size, zoom, placed)
+        if self.mirror and side < 0.5:
+            sample = hflip(sample, tasks)
+        if self.strength > 0:
+            sample = replace(sample, images=photometric(sample.images, generator, self.strength))
+        return sample
