@@ -38,7 +38,7 @@ def scale_invariant_log(log_prediction: Tensor, log_truth: Tensor, valid: Tensor
 
 
 def multiscale_gradient(prediction: Tensor, truth: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
-    """Mean absolute difference of horizontal and vertical gradients over ``scales`` halvings (MegaDepth, section 4.1)."""
+    """Mean absolute difference of horizontal and vertical gradients over ``scales`` halvings (MegaDepth, 4.1)."""
     total = prediction.sum() * 0
     difference = torch.where(valid, prediction - truth, 0.0)
     for scale in range(scales):

@@ -85,7 +85,9 @@ def _of_function(node: ast.FunctionDef) -> dict[str, Keyword] | None:
     defaults = [None] * (len(plain) - len(node.args.defaults)) + list(node.args.defaults)
     pairs = [*zip(plain, defaults, strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
     return {
-        argument.arg: Keyword(argument.arg, ast.unparse(argument.annotation) if argument.annotation else None, not default)
+        argument.arg: Keyword(
+            argument.arg, ast.unparse(argument.annotation) if argument.annotation else None, not default
+        )
         for argument, default in pairs
     }
 

@@ -71,8 +71,10 @@ def align_labels(sample: Sample, tasks: Tasks) -> Sample:
     return resize(sample, tasks, (sample.images.shape[-2], sample.images.shape[-1]))
 
 
-def cover(sample: Sample, tasks: Tasks, size: tuple[int, int], zoom: float = 1.0, where: tuple[float, float] = (0.5, 0.5)) -> Sample:
-    """Resized, aspect kept, until ``size`` (h, w) is covered ``zoom`` >= 1 times, then cut out; ``where`` in [0, 1]² (x, y)
+def cover(
+    sample: Sample, tasks: Tasks, size: tuple[int, int], zoom: float = 1.0, where: tuple[float, float] = (0.5, 0.5)
+) -> Sample:
+    """Resized, aspect kept, until it covers ``size`` (h, w) ``zoom`` >= 1 times, then cut; ``where`` in [0, 1]² (x, y)
     places the cut, the centre by default."""
     height, width = sample.images.shape[-2:]
     scale = max(size[0] / height, size[1] / width) * zoom
@@ -99,7 +101,9 @@ def photometric(images: Tensor, generator: torch.Generator, strength: float) -> 
     if draw(0, 1) < 0.3 * strength:
         height, width = images.shape[-2:]
         factor = float(draw(1.2, 2.2))
-        small = F.interpolate(images, (math.ceil(height / factor), math.ceil(width / factor)), mode="bilinear", antialias=True)
+        small = F.interpolate(
+            images, (math.ceil(height / factor), math.ceil(width / factor)), mode="bilinear", antialias=True
+        )
         images = F.interpolate(small, (height, width), mode="bilinear")
     if draw(0, 1) < 0.5 * strength:
         images = images + torch.randn(images.shape, generator=generator) * draw(0, 0.05)

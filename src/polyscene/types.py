@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     from polyscene.tasks import Task
@@ -100,7 +101,7 @@ class Features(Travels):
 class Auxiliary:
     """Extra maps to be supervised in training: initial predictions, deep supervision, renderings.
 
-    ``tasks`` may hold a variant of the model's own task (log-bins, two-class edges); its key says which target it reads.
+    ``tasks`` may hold a variant of the model's own task (log-bins, two-class edges); the key says which target it reads.
     """
 
     maps: dict[str, Float[Tensor, "b v _ _ _"]]
@@ -120,7 +121,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Report:
-    """A step's losses. ``total`` is what is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others."""
+    """A step's losses. ``total`` is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others."""
 
     total: Float[Tensor, ""]
     by_task: dict[str, Tensor]

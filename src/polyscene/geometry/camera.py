@@ -41,9 +41,7 @@ def project(
 
 def resize_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Tensor:
     """After the image was resized: a centre c goes to s (c + 1/2) - 1/2."""
-    matrix = intrinsics.new_tensor(
-        [[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]]
-    )
+    matrix = intrinsics.new_tensor([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]])
     return matrix @ intrinsics
 
 

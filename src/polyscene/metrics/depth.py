@@ -12,7 +12,7 @@ FIGURES = ("RMSE", "log RMSE", "AbsRel", "SqRel", "δ<1.25", "δ<1.25²", "δ<1.
 
 
 def pixel_errors(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Both (n,) metres, positive. (7, n): squared error, squared log error, relative, squared relative, three δ hits."""
+    """Both (n,) metres, positive. (7, n): squared, squared log, relative, squared relative error, three δ hits."""
     difference = prediction - truth
     logs = prediction.log() - truth.log()
     ratio = logs.abs().exp()

@@ -10,7 +10,7 @@ from polyscene.types import Target
 
 
 def angles(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Degrees between unit vectors along dimension -3, accurate also near 0 and 180 (an arctangent, not an arccosine)."""
+    """Degrees between unit vectors along dimension -3; an arctangent, so accurate also near 0 and 180."""
     cross = torch.linalg.cross(prediction, truth, dim=-3).norm(dim=-3)
     return torch.rad2deg(torch.atan2(cross, (prediction * truth).sum(-3)))
 

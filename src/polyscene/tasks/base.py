@@ -79,10 +79,10 @@ class Task(ABC):
         return {"type": type(self).__name__, **asdict(self)}
 
 
-
-
 def _nearest(tensor: Tensor, size: tuple[int, int]) -> Tensor:
     lead = tensor.shape[:-3]
     flat = tensor.reshape(-1, *tensor.shape[-3:])
-    kept = flat if flat.dtype.is_floating_point else flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
+    kept = (
+        flat if flat.dtype.is_floating_point else flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
+    )
     return F.interpolate(kept, size, mode="nearest-exact").to(tensor.dtype).reshape(*lead, tensor.shape[-3], *size)

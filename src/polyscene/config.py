@@ -1,0 +1,143 @@
+"""The configuration: pydantic models whose fields are the constructor keywords of what they build.
+
+A part (encoder, decoder, data set...) is written as its name, or as a mapping ``{name: ..., keyword: value}``.
+Importing this file imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(Strict):
+    """A part by name, with constructor keywords."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_inline(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and set(value) != {"name", "options"}:
+            return {"name": value.get("name"), "options": {key: item for key, item in value.items() if key != "name"}}
+        return value
+
+
+class Source(Strict):
+    """One data set in the mixture. ``tasks`` keeps only some of its labels; ``classes`` renames its classes to the
+    model's, by name (the rest becomes invalid and is listed)."""
+
+    dataset: Part
+    batch: Positive = 8
+    tasks: tuple[str, ...] | None = None
+    classes: dict[str, str] | None = None
+
+
+class Augment(Strict):
+    """The training transform; see ``transforms.Augment``."""
+
+    zoom: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.6)
+    mirror: bool = True
+    strength: Share = 1.0
+
+
+class Data(Strict):
+    size: tuple[Positive, Positive] = (192, 256)  # height, width the network sees
+    train: dict[str, Source] = {}
+    evaluate: dict[str, Source] = {}
+    augment: Augment = Augment()
+    workers: Annotated[int, Field(ge=0)] = 1  # loader threads beside the training process
+    on_bad_sample: Literal["error", "skip"] = "error"
+
+
+class Model(Strict):
+    encoder: Part = Part(name="tf_efficientnet_lite0")
+    pretrained: bool | Literal["package", "hub"] | Path = False  # True is "package"; a hub is asked only if named
+    neck: Part | None = None
+    decoder: Part = Part(name="multi_head")
+    regularizer: Part | None = None
+    canonical_focal: Annotated[float, Field(gt=0)] | None = None  # times the width; None: depth knows no focal length
+
+
+class Group(Strict):
+    """Parameters whose name matches the regular expression ``pattern`` get their own rate (and decay)."""
+
+    pattern: str
+    lr_scale: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+
+
+class Optimiser(Strict):
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    momentum: Share = 0.9
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    groups: tuple[Group, ...] = ()
+    clip: Annotated[float, Field(gt=0)] | None = 10.0  # gradient norm
+    accumulate: Positive = 1
+
+
+class Schedule(Strict):
+    name: Literal["constant", "poly", "step", "cosine"] = "cosine"
+    warmup: Share = 0.03  # share of all steps
+    power: Annotated[float, Field(gt=0)] = 0.9  # poly
+    milestones: tuple[Share, ...] = (0.6, 0.85)  # step: shares of all steps
+    gamma: Share = 0.1  # step
+    floor: Share = 0.0  # cosine: final share of the rate
+
+
+class Training(Strict):
+    """One of ``steps``, ``epochs`` (of the first source) or ``minutes`` says how long."""
+
+    steps: Positive | None = None
+    epochs: Positive | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step; 0: off
+    autocast: Literal["off", "bf16", "fp16"] = "off"
+    channels_last: bool = True
+    freeze_norm: bool = False
+    evaluate_every: Positive | None = None  # steps; None: at the end only
+    checkpoint_every: Positive | None = None  # steps; None: ten times a run and at every evaluation
+    device: str = "auto"
+    init: str | None = None  # starter | RUN | FILE
+    track: Literal["tensorboard", "wandb", "trackio"] | None = None
+    threads: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if sum(length is not None for length in (self.steps, self.epochs, self.minutes)) > 1:
+            raise ValueError("give one of steps, epochs and minutes, not several")
+        return self
+
+
+def _tasks(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+class Config(Strict):
+    """One run. ``tasks``: the name of a training source's data set (its tasks and classes), or a list of task names or
+    ``{type: Depth, encoding: log_bins}`` mappings. ``weights`` override the tasks' own."""
+
+    name: str = "run"
+    out: Path | None = None  # default: runs/NAME
+    seed: int = 0
+    tasks: Annotated[str | tuple[str | dict[str, Any], ...], BeforeValidator(_tasks)]
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
