@@ -32,8 +32,8 @@ class Travels:
         """Every tensor in it replaced by ``function(tensor)``."""
         return pytree.tree_map_only(Tensor, function, self)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         return self.map(lambda tensor: tensor.pin_memory())
@@ -46,7 +46,7 @@ def _flatten(node: Any) -> tuple[list[Any], list[str]]:
 
 def _unflatten_as(cls: type) -> Callable[[Any, list[str]], Any]:
     def unflatten(values: Any, names: list[str]) -> Any:
-        node = object.__new__(cls)  # not cls(...): a mapped tree may hold leaves that are no tensors
+        node: Any = object.__new__(cls)  # not cls(...): a mapped tree may hold leaves that are no tensors
         for name, value in zip(names, values, strict=True):
             object.__setattr__(node, name, value)
         return node
@@ -101,7 +101,7 @@ class Features(Travels):
 class Auxiliary:
     """Extra maps to be supervised in training: initial predictions, deep supervision, renderings.
 
-    ``tasks`` may hold a variant of the model's own task (log-bins, two-class edges); the key says which target it reads.
+    ``tasks`` may hold variants of the model's own (log-bins, two-class edges); the key says which target is read.
     """
 
     maps: dict[str, Float[Tensor, "b v _ _ _"]]

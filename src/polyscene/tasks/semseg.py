@@ -38,8 +38,8 @@ class SemanticSegmentation(Task):
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
-        flat = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
-        return losses.cross_entropy(*flat, weights=weights)
+        raw, classes, valid = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
+        return losses.cross_entropy(raw, classes, valid, weights)
 
     def metric(self) -> Metric:
         return MeanIoU(self.classes)

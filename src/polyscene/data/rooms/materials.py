@@ -320,7 +320,9 @@ def outside(rng: Rng) -> F:
     if rng.random() < 0.7:
         crown = fractal(rng, 1.3) + 3 * (rng.uniform(0.2, 0.8) - _Y)
         tree = crown > rng.uniform(0, 1.5)
-        leaf = np.array([0.12, 0.2, 0.05]) * rng.uniform(0.5, 1.5) * np.clip(1 + 0.5 * fractal(rng, 0.5), 0, 3)[..., None]
+        leaf = (
+            np.array([0.12, 0.2, 0.05]) * rng.uniform(0.5, 1.5) * np.clip(1 + 0.5 * fractal(rng, 0.5), 0, 3)[..., None]
+        )
         image[tree] = leaf[tree]
     return image
 

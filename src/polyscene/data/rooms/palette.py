@@ -129,7 +129,9 @@ def worktop(rng: Generator) -> Material:
     if roll < 0.6:
         return marble(rng)
     colour = hsv(rng.random(), rng.uniform(0, 0.15), rng.choice([0.08, 0.2, 0.6, 0.9]))
-    return Material("noise", colour, shade(colour, rng.choice([0.6, 1.7])), 0.01, rng.uniform(0.1, 0.7), seed=_seed(rng))
+    return Material(
+        "noise", colour, shade(colour, rng.choice([0.6, 1.7])), 0.01, rng.uniform(0.1, 0.7), seed=_seed(rng)
+    )
 
 
 def fabric(rng: Generator) -> Material:
@@ -143,7 +145,9 @@ def fabric(rng: Generator) -> Material:
 
 def leather(rng: Generator) -> Material:
     colour = hsv(rng.uniform(0.02, 0.1), rng.uniform(0, 0.6), rng.choice([0.1, 0.25, 0.45, 0.8]))
-    return Material("leather", colour, shade(colour, 0.6), rng.uniform(0.01, 0.03), rng.uniform(0.15, 0.5), seed=_seed(rng))
+    return Material(
+        "leather", colour, shade(colour, 0.6), rng.uniform(0.01, 0.03), rng.uniform(0.15, 0.5), seed=_seed(rng)
+    )
 
 
 def upholstery(rng: Generator) -> Material:
@@ -208,7 +212,9 @@ def screen(rng: Generator, on: float = 0.5) -> Material:
 
 def clear(rng: Generator) -> Material:
     """Glass and clear plastic are drawn as pale opaque things."""
-    return Material("plastic", hsv(rng.uniform(0.3, 0.6), rng.uniform(0, 0.2), rng.uniform(0.6, 0.95)), gloss=0.9, seed=_seed(rng))
+    return Material(
+        "plastic", hsv(rng.uniform(0.3, 0.6), rng.uniform(0, 0.2), rng.uniform(0.6, 0.95)), gloss=0.9, seed=_seed(rng)
+    )
 
 
 @dataclass(frozen=True)
