@@ -15,6 +15,16 @@ from polyscene.types import Target
 
 
 @dataclass(frozen=True)
+class Legend:
+    """How to read what ``Task.draw`` drew: ``swatches`` name single colours; ``ramp`` is a (1, n, 3) uint8 strip of
+    colours with ``ticks``, each a place in [0, 1] and what stands there."""
+
+    swatches: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    ramp: Tensor | None = None
+    ticks: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Task(ABC):
     """One facet of the scene. Values are (..., c, h, w); raw network outputs have ``channels`` channels.
 
@@ -25,6 +35,7 @@ class Task(ABC):
     weight: float = 1.0
     classes: tuple[str, ...] = ()
     value_channels: ClassVar[int] = 1
+    unit: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -73,6 +84,13 @@ class Task(ABC):
     @abstractmethod
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         """(c, h, w) value -> (h, w, 3) uint8 picture."""
+
+    def limits(self, value: Tensor) -> dict[str, float]:
+        """The range ``draw`` and ``legend`` would choose for this value, so that another can be drawn alike."""
+        return {}
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        return Legend()
 
     def describe(self) -> dict[str, Any]:
         """Constructor keywords, from which ``tasks.build`` makes the task again (stored in checkpoints)."""

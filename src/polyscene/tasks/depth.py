@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.depth import DepthError
-from polyscene.tasks.base import Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
 Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity"]
@@ -33,6 +34,7 @@ class Depth(Task):
     bins: int = 64
     variance_focus: float = 0.5
     gradient: float = 0.5
+    unit: ClassVar[str] = "m"
 
     def __post_init__(self) -> None:
         if self.encoding not in get_args(Encoding):
@@ -81,15 +83,25 @@ class Depth(Task):
         """The mean depth, which minimises the RMSE."""
         return torch.cat([target.value[target.valid].flatten() for target in targets]).mean()[None]
 
+    def limits(self, value: Tensor) -> dict[str, float]:
+        """Metres: the 2nd and 98th percentile."""
+        finite = value[torch.isfinite(value) & (value > 0)].float().cpu().numpy()
+        low, high = np.percentile(finite, (2, 98)) if finite.size else (self.near, self.far)
+        return {"low": float(low), "high": max(float(high), float(low) * 1.01)}
+
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
-        """Near is bright; ``low`` and ``high`` in metres fix the range, else the 2nd and 98th percentile do."""
+        """Near is bright; ``low`` and ``high`` in metres fix the range, else ``limits`` of this value do."""
         from matplotlib import colormaps
 
-        finite = value[torch.isfinite(value) & (value > 0)]
-        if not finite.numel():
-            return torch.zeros(*value.shape[-2:], 3, dtype=torch.uint8)
-        low = limits.get("low") or float(torch.quantile(finite, 0.02))
-        high = limits.get("high") or float(torch.quantile(finite, 0.98))
-        inverse = (1 / value[0].clamp_min(1e-3) - 1 / high) / max(1 / low - 1 / high, 1e-6)
+        limits = limits or self.limits(value)
+        low, high = 1 / limits["high"], 1 / limits["low"]
+        inverse = (1 / value[0].clamp_min(1e-3) - low) / (high - low)
         shades = colormaps["inferno"](inverse.clamp(0, 1).cpu().numpy())[..., :3]
         return torch.from_numpy((shades * 255).astype("uint8"))
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        """A bar in metres, even in inverse depth as the colours are."""
+        limits = limits or self.limits(value)
+        inverse = torch.linspace(1 / limits["low"], 1 / limits["high"], 128)
+        ticks = tuple((place, f"{1 / inverse[round(place * 127)]:.1f} m") for place in (0.0, 0.5, 1.0))
+        return Legend(ramp=self.draw(1 / inverse[None, None], **limits), ticks=ticks)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.edges import QuickEdgeF
-from polyscene.tasks.base import Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
 
@@ -20,6 +20,7 @@ class Edges(Task):
 
     name: str = "edges"
     positive_weight: float = 0.95
+    unit: ClassVar[str] = "probability"
 
     def __post_init__(self) -> None:
         if not 0 < self.positive_weight < 1:
@@ -60,3 +61,6 @@ class Edges(Task):
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         grey = (255 - value[0].float().clamp(0, 1) * 255).to(torch.uint8).cpu()
         return grey[..., None].expand(*grey.shape, 3)
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        return Legend(ramp=self.draw(torch.linspace(0, 1, 64)[None, None]), ticks=((0.0, "0"), (1.0, "1")))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.normals import NormalError
-from polyscene.tasks.base import Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
 
@@ -19,6 +19,7 @@ class Normals(Task):
 
     name: str = "normals"
     value_channels: ClassVar[int] = 3
+    unit: ClassVar[str] = "unit vector"
 
     @property
     def channels(self) -> int:
@@ -46,3 +47,8 @@ class Normals(Task):
         """Right is red, up is green, towards the camera is blue."""
         colour = value * value.new_tensor([1.0, -1.0, -1.0])[:, None, None]
         return ((colour + 1) * 127.5).clamp(0, 255).to(torch.uint8).movedim(0, -1).cpu()
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        named = {"left": (-1, 0, 0), "right": (1, 0, 0), "up": (0, -1, 0), "down": (0, 1, 0), "facing": (0, 0, -1)}
+        drawn = self.draw(torch.tensor(list(named.values()), dtype=torch.float32).T[:, None])[0].tolist()
+        return Legend(swatches=tuple((name, tuple(colour)) for name, colour in zip(named, drawn, strict=True)))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.saliency import MaxF
-from polyscene.tasks.base import Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
 
@@ -18,6 +18,7 @@ class Saliency(Task):
     """What catches the eye, as a probability; labels are {0, 1}. The loss balances the two classes image by image."""
 
     name: str = "saliency"
+    unit: ClassVar[str] = "probability"
 
     @property
     def channels(self) -> int:
@@ -50,3 +51,6 @@ class Saliency(Task):
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         grey = (value[0].float().clamp(0, 1) * 255).to(torch.uint8).cpu()
         return grey[..., None].expand(*grey.shape, 3)
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        return Legend(ramp=self.draw(torch.linspace(0, 1, 64)[None, None]), ticks=((0.0, "0"), (1.0, "1")))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.segmentation import MeanIoU
-from polyscene.tasks.base import Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
 
@@ -22,6 +22,7 @@ class SemanticSegmentation(Task):
 
     name: str = "semseg"
     class_weights: tuple[float, ...] = ()
+    unit: ClassVar[str] = "class id"
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -51,6 +52,13 @@ class SemanticSegmentation(Task):
 
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         return palette(len(self.classes))[value[0].long().cpu()]
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        """The classes present, largest first."""
+        counts = torch.bincount(value.flatten().long().cpu(), minlength=len(self.classes))
+        colours = palette(len(self.classes)).tolist()
+        present = [i for i in counts.argsort(descending=True).tolist() if counts[i]]
+        return Legend(swatches=tuple((self.classes[i], tuple(colours[i])) for i in present))
 
 
 def palette(count: int) -> Tensor:
