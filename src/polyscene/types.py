@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from typing_extensions import Self
 
 if TYPE_CHECKING:
     from polyscene.tasks import Task
+
+
+T = TypeVar("T", bound="Travels")
 
 
 class Travels:
@@ -28,14 +30,14 @@ class Travels:
         super().__init_subclass__(**kwargs)
         pytree.register_pytree_node(cls, _flatten, _unflatten_as(cls), serialized_type_name=f"polyscene.{cls.__name__}")
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def map(self: T, function: Callable[[Tensor], Tensor]) -> T:
         """Every tensor in it replaced by ``function(tensor)``."""
         return pytree.tree_map_only(Tensor, function, self)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self: T, device: torch.device | str, non_blocking: bool = False) -> T:
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: T) -> T:
         return self.map(lambda tensor: tensor.pin_memory())
 
 
