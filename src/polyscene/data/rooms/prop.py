@@ -33,7 +33,7 @@ class Surface(NamedTuple):
     headroom: float = 1.0
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     mesh: Mesh
     material: Material
     texture: Array
@@ -69,7 +69,7 @@ class Prop:
         self.semseg = CLASSES.index(semseg)
         self.surfaces: list[Surface] = []
         self.lights: list[Light] = []
-        self._pieces: list[_Piece] = []
+        self.pieces: list[Piece] = []
         self._bounds: Array | None = None
 
     def add(
@@ -83,8 +83,8 @@ class Prop:
         texture: Array | None = None,
     ) -> None:
         """``mesh`` scaled, turned and moved; ``texture`` (4, 4) carries a local point into its texture."""
-        piece = _Piece(shapes.moved(mesh, at, turn, size), material, _GRAIN[grain] if texture is None else texture)
-        self._pieces.append(piece)
+        piece = Piece(shapes.moved(mesh, at, turn, size), material, _GRAIN[grain] if texture is None else texture)
+        self.pieces.append(piece)
         self._bounds = None
 
     def block(
@@ -126,17 +126,17 @@ class Prop:
         """Makes ``other``'s pieces, surfaces and lights part of this prop."""
         matrix = pose.matrix()
         back = np.linalg.inv(matrix)
-        for mesh, material, texture in other._pieces:
+        for mesh, material, texture in other.pieces:
             vertices = mesh.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-            self._pieces.append(_Piece(mesh._replace(vertices=vertices), material, texture @ back))
+            self.pieces.append(Piece(mesh._replace(vertices=vertices), material, texture @ back))
         self._bounds = None
 
     @property
     def bounds(self) -> Array:
         """(2, 3): the lowest and highest local corner."""
         if self._bounds is None:
-            low = np.min([p.mesh.vertices.min(0) for p in self._pieces], 0)
-            high = np.max([p.mesh.vertices.max(0) for p in self._pieces], 0)
+            low = np.min([p.mesh.vertices.min(0) for p in self.pieces], 0)
+            high = np.max([p.mesh.vertices.max(0) for p in self.pieces], 0)
             self._bounds = np.stack([low, high])
         return self._bounds
 
@@ -146,8 +146,8 @@ class Prop:
 
     def parts(self, pose: Pose, instance: int) -> Iterator[Part]:
         """In the world: pieces of one material and texture frame are joined."""
-        groups: dict[tuple[Material, bytes, bool], list[_Piece]] = {}
-        for piece in self._pieces:
+        groups: dict[tuple[Material, bytes, bool], list[Piece]] = {}
+        for piece in self.pieces:
             groups.setdefault((piece.material, piece.texture.tobytes(), piece.mesh.smooth), []).append(piece)
         matrix = pose.matrix()
         back = np.linalg.inv(matrix)
