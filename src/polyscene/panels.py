@@ -1,0 +1,102 @@
+"""Panels: a scene's facets side by side, each titled and with its legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from polyscene.tasks.base import Legend, Task
+
+INK, FAINT, PAPER = (32, 33, 36), (110, 114, 120), (255, 255, 255)
+GAP, TITLE, LINE, SWATCH = 20, 30, 22, 11
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A titled (h, w, 3) uint8 picture and how to read it."""
+
+    title: str
+    picture: np.ndarray
+    legend: Legend = field(default_factory=Legend)
+
+
+def facet(task: Task, value: np.ndarray, title: str | None = None, **limits: Any) -> Facet:
+    """A task's value, (h, w) or (h, w, c), drawn by the task itself."""
+    tensor = as_tensor(value)
+    drawn = task.draw(tensor, **limits).numpy()
+    return Facet(task.name if title is None else title, drawn, task.legend(tensor, **limits))
+
+
+def as_tensor(value: np.ndarray) -> torch.Tensor:
+    """(h, w) or (h, w, c) -> (c, h, w)."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(value), -1, 0)))
+
+
+def compose(facets: Sequence[Facet], columns: int | None = None, width: int | None = None) -> Image.Image:
+    """The facets in rows. ``width`` is that of each picture, by default its own within 240 to 420 pixels."""
+    if not facets:
+        raise ValueError("a panel needs at least one picture")
+    columns = columns or min(len(facets), 3)
+    width = width or int(np.clip(facets[0].picture.shape[1], 240, 420))
+    rows = [facets[start : start + columns] for start in range(0, len(facets), columns)]
+    cells = [[_cell(item, width) for item in row] for row in rows]
+    heights = [max(cell.height for cell in row) for row in cells]
+    page = Image.new("RGB", (GAP + columns * (width + GAP), sum(heights) + GAP * (len(rows) + 1)), PAPER)
+    top = GAP
+    for row, height in zip(cells, heights, strict=True):
+        for column, cell in enumerate(row):
+            page.paste(cell, (GAP + column * (width + GAP), top))
+        top += height + GAP
+    return page
+
+
+def _cell(item: Facet, width: int) -> Image.Image:
+    picture = Image.fromarray(item.picture)
+    height = max(1, round(width * picture.height / picture.width))
+    smooth = Image.Resampling.LANCZOS if width < picture.width else Image.Resampling.BICUBIC
+    legend = _legend(item.legend, width)
+    cell = Image.new("RGB", (width, TITLE + height + legend.height), PAPER)
+    ImageDraw.Draw(cell).text((0, TITLE - 8), item.title, INK, _font(14, bold=True), anchor="ls")
+    cell.paste(picture.resize((width, height), smooth), (0, TITLE))
+    cell.paste(legend, (0, TITLE + height))
+    return cell
+
+
+def _legend(legend: Legend, width: int) -> Image.Image:
+    font = _font(12)
+    places, x, y = [], 0, 10
+    for name, colour in legend.swatches:
+        length = SWATCH + 6 + round(font.getlength(name))
+        if x and x + length > width:
+            x, y = 0, y + LINE
+        places.append((x, y, name, colour))
+        x += length + 16
+    height = (y + LINE if places else 0) + (10 + 2 * LINE - 6 if legend.ramp is not None else 0)
+    strip = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(strip)
+    for x, y, name, colour in places:
+        pen.rounded_rectangle((x, y + 3, x + SWATCH, y + 3 + SWATCH), 2, fill=colour)
+        pen.text((x + SWATCH + 6, y + 3 + SWATCH / 2), name, FAINT, font, anchor="lm")
+    if legend.ramp is not None:
+        top = y + LINE if places else 12
+        strip.paste(Image.fromarray(legend.ramp.numpy()).resize((width, 8), Image.Resampling.BILINEAR), (0, top))
+        pen.rectangle((0, top, width - 1, top + 7), outline=(225, 226, 228))
+        for place, name in legend.ticks:
+            anchor = "la" if place == 0 else "ra" if place == 1 else "ma"
+            pen.text((place * (width - 1), top + 13), name, FAINT, font, anchor=anchor)
+    return strip
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    import matplotlib  # its package carries the typeface
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

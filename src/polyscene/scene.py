@@ -1,0 +1,137 @@
+"""A picture and every facet of it that a network saw."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from polyscene import panels, pointcloud, tasks
+from polyscene.pointcloud import Points
+from polyscene.tasks import Task
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Origin = Literal["known", "EXIF", "assumed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What was seen in one picture, at the picture's own size. Each facet is an attribute by its task's name:
+
+    ``scene.semseg`` (h, w) class ids, ``scene.depth`` (h, w) metres, ``scene.normals`` (h, w, 3) unit vectors in camera
+    axes (x right, y down, z forward) facing the camera, ``scene.edges`` (h, w) probability; whatever the network has.
+
+    ``image``: (h, w, 3) uint8. ``intrinsics``: (3, 3) pixels; ``camera`` says whether they are ``known``, read from the
+    file's ``EXIF``, or ``assumed``: then depth and points may be off by a common factor.
+    """
+
+    image: np.ndarray
+    values: Mapping[str, np.ndarray] = field(repr=False)
+    tasks: Mapping[str, Task] = field(repr=False)
+    intrinsics: np.ndarray = field(repr=False)
+    camera: Origin = "assumed"
+    name: str = "picture"
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if not name.startswith("_") and name in self.__dict__.get("values", ()):
+            value: np.ndarray = self.values[name]
+            return value
+        seen = ", ".join(self.__dict__.get("values", ()))
+        raise AttributeError(f"this scene has no {name!r}; its network sees: {seen}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.values]
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Scene({self.name!r}, {width}x{height}: {', '.join(self.values)}; camera {self.camera})"
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Class names by task, where a value is an id into them."""
+        return {name: task.classes for name, task in self.tasks.items() if task.classes}
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {name: task.unit for name, task in self.tasks.items()}
+
+    def facets(self) -> list[panels.Facet]:
+        """The photograph, then each facet drawn by its task."""
+        drawn = [panels.facet(self.tasks[name], value) for name, value in self.values.items()]
+        return [panels.Facet("photo", self.image), *drawn]
+
+    def draw(self, columns: int | None = None, width: int | None = None) -> Image.Image:
+        """One labelled picture of all facets; ``width`` is that of each."""
+        return panels.compose(self.facets(), columns, width)
+
+    def points(self, limit: int | None = None, seed: int = 0) -> Points:
+        """The picture unprojected, without pixels where depth jumps; at most ``limit`` points, drawn at random.
+
+        Raises ``AttributeError`` if the network sees no depth."""
+        chosen = self._chosen(limit, seed)
+        xyz = pointcloud.unproject(self.depth, self.intrinsics)
+        return Points(xyz.reshape(-1, 3)[chosen], self.image.reshape(-1, 3)[chosen])
+
+    def figure(self, limit: int = 24_000, height: int = 520) -> Figure:
+        """An interactive point cloud, coloured by the photograph or by any facet."""
+        chosen = self._chosen(limit, 0)
+        colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in self.facets()}
+        xyz = pointcloud.unproject(self.depth, self.intrinsics).reshape(-1, 3)[chosen]
+        return pointcloud.figure(xyz, colours, height=height)
+
+    def _chosen(self, limit: int | None, seed: int) -> np.ndarray:
+        index = np.flatnonzero(pointcloud.continuous(self.depth))
+        if limit is None or len(index) <= limit:
+            return index
+        return np.sort(np.random.default_rng(seed).choice(index, limit, replace=False))
+
+    def save(self, stem: str | Path) -> list[Path]:
+        """``STEM.panel.png``, ``STEM.npz`` (all values; see ``load``) and, with depth, ``STEM.glb``, a coloured surface
+        in glTF's axes (y up). Returns the files written."""
+        stem = Path(stem)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        panel, arrays, surface = (stem.with_name(stem.name + end) for end in (".panel.png", ".npz", ".glb"))
+        self.draw().save(panel)
+        about = {
+            "name": self.name,
+            "camera": self.camera,
+            "units": self.units,
+            "tasks": [task.describe() for task in self.tasks.values()],
+        }
+        np.savez_compressed(
+            arrays, image=self.image, intrinsics=self.intrinsics, about=np.array(json.dumps(about)), **self.values
+        )
+        if "depth" not in self.values:
+            return [panel, arrays]
+        pointcloud.mesh(self.depth, self.intrinsics, self.image).export(surface)
+        return [panel, arrays, surface]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scene:
+        """The inverse of ``save``, from the ``.npz``."""
+        with np.load(path, allow_pickle=False) as stored:
+            about: dict[str, Any] = json.loads(str(stored["about"]))
+            made = [tasks.build(description) for description in about["tasks"]]
+            values = {task.name: stored[task.name] for task in made}
+            named = {task.name: task for task in made}
+            return cls(stored["image"], values, named, stored["intrinsics"], about["camera"], about["name"])
+
+    def show(self) -> None:
+        """Opens the panel in the system's picture viewer."""
+        self.draw().show(self.name)
+
+    def _repr_html_(self) -> str:
+        buffer = io.BytesIO()
+        self.draw().save(buffer, "webp", quality=88)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return f'<img alt="{html.escape(repr(self))}" style="max-width:100%" src="data:image/webp;base64,{data}">'
