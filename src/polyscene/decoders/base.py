@@ -1,0 +1,30 @@
+"""The contract of a decoder: a pyramid of features in, one feature map a task out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from polyscene.encoders.base import Encoder
+from polyscene.tasks import Task
+from polyscene.types import Auxiliary, Features
+
+
+class Decoder(nn.Module, ABC):
+    """Built from ``(tasks, in_channels, strides)`` of the pyramid it will see, and its own keyword-only options.
+
+    ``channels`` says how many channels each task's map has; the task's head takes it from there.
+    """
+
+    channels: dict[str, int]
+
+    @abstractmethod
+    def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
+        """Maps (b·v, c, h', w') by task, and what else is to be supervised."""
+
+    @classmethod
+    def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task]) -> Encoder:
+        """The encoder this method needs: itself, unless the method keeps one a task or acts between the stages.
+        What it returns fills ``Features.by_task`` and publishes its channels and strides."""
+        return encoder

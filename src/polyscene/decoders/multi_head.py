@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from polyscene.decoders.base import Decoder
+from polyscene.decoders.blocks import AttentionContext, Concat, ConvNormAct, Fpn, PooledContext, resize
+from polyscene.tasks import Task
+from polyscene.types import Auxiliary, Features
+
+Fuse = Literal["fpn", "concat"]
+Context = Literal["none", "pool", "attention"]
+
+
+class MultiHead(Decoder):
+    """One fused map for all tasks, and a light branch for each: the plainest multi-task network.
+
+    ``channels`` is the width of the fused map and of the branches, which are ``depth`` 3x3 convolutions deep;
+    ``fuse`` says how the pyramid becomes one map, at stride 4; ``context`` lets the coarsest level see the whole
+    picture: by averages, or by ``context_depth`` blocks of self-attention with ``context_channels``.
+    """
+
+    def __init__(
+        self,
+        tasks: dict[str, Task],
+        in_channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        *,
+        channels: int = 64,
+        fuse: Fuse = "fpn",
+        context: Context = "attention",
+        context_channels: int = 128,
+        context_depth: int = 2,
+        depth: int = 1,
+    ) -> None:
+        super().__init__()
+        if fuse not in get_args(Fuse) or context not in get_args(Context):
+            raise ValueError(f"multi_head: fuse is one of {get_args(Fuse)}, context one of {get_args(Context)}")
+        self.channels = dict.fromkeys(tasks, channels)
+        *finer, coarsest = in_channels
+        self.context: nn.Module = nn.Identity()
+        if context != "none":
+            see = (
+                PooledContext(context_channels)
+                if context == "pool"
+                else AttentionContext(context_channels, context_depth)
+            )
+            self.context = nn.Sequential(ConvNormAct(coarsest, context_channels, 1), see)
+            coarsest = context_channels
+        self.fuse = (Fpn if fuse == "fpn" else Concat)((*finer, coarsest), channels)
+        doublings = max(0, (strides[0] // 4).bit_length() - 1)  # plain ViTs have nothing finer than stride 14 or 16
+        self.refine = nn.ModuleList(ConvNormAct(channels, channels) for _ in range(doublings))
+        self.branches = nn.ModuleDict(
+            {name: nn.Sequential(*(ConvNormAct(channels, channels) for _ in range(depth))) for name in tasks}
+        )
+
+    def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
+        *finer, coarsest = features.maps
+        fused = self.fuse([*finer, self.context(coarsest)])
+        for conv in self.refine:
+            fused = conv(resize(fused, (2 * fused.shape[-2], 2 * fused.shape[-1])))
+        return {name: branch(fused) for name, branch in self.branches.items()}, []

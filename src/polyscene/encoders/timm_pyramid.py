@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from jaxtyping import Float
+from timm.models import FeatureDictNet
+from torch import Tensor, nn
+
+from polyscene.encoders.base import Encoder, Stage
+from polyscene.types import Features
+
+FAMILIES: dict[str, dict[str, Any]] = {  # options by timm's module: what features_only would leave out
+    "hrnet": {"feature_location": ""},  # the branches themselves, not the classifier's widened ones
+}
+
+
+class TimmPyramid(Encoder):
+    """Any timm network with stages: its maps from stride 4 on, or those of ``out_indices`` (timm's numbering).
+
+    Other keywords (``output_stride``, ``drop_path_rate``...) are the network's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        out_indices: tuple[int, ...] = (1, 2, 3, 4),
+        **options: Any,
+    ) -> None:
+        super().__init__(name, mean, std)
+        self.net = timm.create_model(name, features_only=True, out_indices=out_indices, **options)
+        self.channels = tuple(self.net.feature_info.channels())
+        self.strides = tuple(self.net.feature_info.reduction())
+        self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, images: Float[Tensor, "bv 3 h w"]) -> Features:
+        return Features([self._nchw(tensor) for tensor in self.net(self.normalise(images))])
+
+    @property
+    def interleaves(self) -> bool:
+        return bool(self._chain())
+
+    def stem(self, images: Float[Tensor, "bv 3 h w"]) -> Tensor:
+        return self._nchw(self._segments()[0](self.normalise(images)))
+
+    @property
+    def stages(self) -> list[Stage]:
+        def stage(segment: nn.Sequential) -> Stage:
+            return lambda tensor: self._nchw(segment(self._native(tensor)))
+
+        return [stage(segment) for segment in self._segments()[1:]]
+
+    def _segments(self) -> list[nn.Sequential]:
+        """The chain cut after every map; the stem is what precedes the last module before the first cut."""
+        if not self.interleaves:
+            raise NotImplementedError(self._refusal())
+        chain = self._chain()
+        names = [name for name, _ in chain]
+        ends = [names.index(name.replace(".", "_")) + 1 for name in self.net.feature_info.module_name()]
+        starts = [ends[0] - 1, *ends[:-1]]
+        cuts = [(0, starts[0]), *zip(starts, ends, strict=True)]
+        return [nn.Sequential(*(module for _, module in chain[start:end])) for start, end in cuts]
+
+    def _chain(self) -> list[tuple[str, nn.Module]]:
+        """The network as modules that follow one another, or nothing if it is not made so."""
+        if isinstance(self.net, FeatureDictNet):
+            return list(self.net.items())
+        if type(self.net).__name__ in ("EfficientNetFeatures", "MobileNetV3Features"):
+            blocks = [(f"blocks_{index}", block) for index, block in enumerate(self.net.blocks)]
+            before = [name for name in ("conv_stem", "bn1", "act1") if hasattr(self.net, name)]
+            return [*((name, getattr(self.net, name)) for name in before), *blocks]
+        return []
+
+    def _nchw(self, tensor: Tensor) -> Tensor:
+        return tensor.permute(0, 3, 1, 2) if self._channels_last else tensor
+
+    def _native(self, tensor: Tensor) -> Tensor:
+        return tensor.permute(0, 2, 3, 1) if self._channels_last else tensor

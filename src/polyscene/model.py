@@ -1,0 +1,210 @@
+"""The network of the figure: encoder, neck, decoder, heads; a regularizer while training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polyscene import encoders, parts
+from polyscene.config import Part
+from polyscene.decoders import DECODERS
+from polyscene.decoders.base import Decoder
+from polyscene.encoders.base import Encoder
+from polyscene.encoders.pretrained import Source
+from polyscene.heads import Head
+from polyscene.necks import NECKS
+from polyscene.necks.base import Neck
+from polyscene.regularizers import REGULARIZERS
+from polyscene.regularizers.base import Regularizer
+from polyscene.tasks import Task
+from polyscene.tasks.sets import Tasks, resolve
+from polyscene.types import Auxiliary, Camera, Predictions, Target
+
+PartLike = str | Mapping[str, Any] | Part
+
+
+class MultiTaskModel(nn.Module):
+    """``canonical_focal``, in image widths: depth is predicted as if taken by that camera, and brought back in
+    ``infer``. ``progress``, the share of the training that is done, is set by the training loop."""
+
+    progress: float = 1.0
+
+    def __init__(
+        self,
+        tasks: dict[str, Task],
+        encoder: Encoder,
+        neck: Neck | None,
+        decoder: Decoder,
+        regularizer: Regularizer | None = None,
+        canonical_focal: float | None = None,
+        parts: Mapping[str, Part | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.encoder = encoder
+        self.neck = neck
+        self.decoder = decoder
+        self.heads = nn.ModuleDict({name: Head(decoder.channels[name], task) for name, task in tasks.items()})
+        self.regularizer = regularizer
+        self.canonical_focal = canonical_focal
+        self.parts = dict(parts or {})
+
+    def forward(
+        self,
+        images: Float[Tensor, "b v 3 h w"],
+        camera: Camera | None = None,
+        present: Bool[Tensor, "b v"] | None = None,
+    ) -> Predictions:
+        """Images RGB in [0, 1] to raw maps at image size (``infer`` gives values)."""
+        return self.remember(images, camera, present)[0]
+
+    def remember(
+        self,
+        images: Float[Tensor, "b v 3 h w"],
+        camera: Camera | None = None,
+        present: Bool[Tensor, "b v"] | None = None,
+        memory: Any = None,
+    ) -> tuple[Predictions, Any]:
+        """``forward`` with the neck's memory of the frame before, and for the next."""
+        batch, views, _, *size = images.shape
+        features = self.encoder(images.flatten(0, 1))
+        if self.neck is not None:
+            seen = images.new_ones(batch, views, dtype=torch.bool) if present is None else present
+            features, memory = self.neck(features, images, camera, seen, memory)
+        maps, auxiliary = self.decoder(features)
+        final = {name: head(maps[name], tuple(size)).unflatten(0, (batch, views)) for name, head in self.heads.items()}
+        if self.training and self.regularizer is not None:
+            auxiliary = [*auxiliary, self._regularize(self.regularizer, features, camera)]
+        return Predictions(final, auxiliary, features), memory
+
+    def _regularize(self, regularizer: Regularizer, features: Any, camera: Camera | None) -> Auxiliary:
+        if camera is None:
+            raise ValueError("the regularizer needs cameras: call the model with camera=..., or build it without one")
+        auxiliary = regularizer(features, camera)
+        return dataclasses.replace(auxiliary, weight=auxiliary.weight * regularizer.weight_at(self.progress))
+
+    @torch.no_grad()
+    def infer(
+        self,
+        images: Float[Tensor, "b v 3 h w"],
+        camera: Camera | None = None,
+        present: Bool[Tensor, "b v"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Values (b, v, c, h, w) at image size: class ids, metres, unit vectors, probabilities."""
+        return self.values(self(images, camera, present), images, camera)
+
+    def values(self, predictions: Predictions, images: Tensor, camera: Camera | None = None) -> dict[str, Tensor]:
+        """Raw predictions activated, and depth brought from the canonical camera to the picture's own."""
+        values = {name: self.tasks[name].activate(raw.float()) for name, raw in predictions.final.items()}
+        if self.canonical_focal is None:
+            return values
+        back = 1 / self.focal_scale(camera, images.shape[-1], like=images[:, :, 0, 0, 0])
+        valid = torch.ones_like(images[:, :, :1], dtype=torch.bool)
+        return {name: self.tasks[name].zoom(Target(value, valid), back).value for name, value in values.items()}
+
+    def focal_scale(self, camera: Camera | None, width: int, like: Tensor | None = None) -> Float[Tensor, "b v"]:
+        """Focal length over the canonical one; 1 where the camera is unknown, and if there is no canonical one."""
+        if camera is None:
+            return torch.ones(1, 1) if like is None else torch.ones_like(like, dtype=torch.float32)
+        focal = camera.intrinsics[..., 0, 0]
+        if self.canonical_focal is None:
+            return torch.ones_like(focal)
+        return torch.where(camera.known, focal / (self.canonical_focal * width), 1.0)
+
+    def stream(self) -> Stream:
+        """For frames one after another: a neck with memory reuses what it saw before."""
+        return Stream(self)
+
+    def strip(self) -> MultiTaskModel:
+        """Itself without the regularizer: inference is the same, bit for bit."""
+        self.regularizer = None
+        self.parts = {**self.parts, "regularizer": None}
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """All that ``from_description`` needs to build it again, as JSON."""
+        return {
+            "tasks": [task.describe() for task in self.tasks.values()],
+            **{kind: part and {"name": part.name, **part.options} for kind, part in self.parts.items()},
+            "canonical_focal": self.canonical_focal,
+        }
+
+
+class Stream:
+    """``stream(images, camera)`` is ``model.infer`` that remembers the frame before."""
+
+    def __init__(self, model: MultiTaskModel) -> None:
+        self.model = model
+        self.memory: Any = None
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        images: Float[Tensor, "b v 3 h w"],
+        camera: Camera | None = None,
+        present: Bool[Tensor, "b v"] | None = None,
+    ) -> dict[str, Tensor]:
+        predictions, self.memory = self.model.remember(images, camera, present, self.memory)
+        return self.model.values(predictions, images, camera)
+
+
+def create_model(
+    tasks: Tasks,
+    encoder: PartLike = "tf_efficientnet_lite0",
+    decoder: PartLike = "multi_head",
+    neck: PartLike | None = None,
+    regularizer: PartLike | None = None,
+    pretrained: Source = False,
+    canonical_focal: float | None = None,
+) -> MultiTaskModel:
+    """A network from the names of its parts, each a name or ``{"name": ..., keyword: value}``.
+
+    ``tasks``: see ``tasks.sets.resolve``; ``pretrained``: see ``encoders.build``. No network is asked unless
+    ``pretrained="hub"``. Raises ``ValueError`` naming the part and the nearest that exists.
+    """
+    chosen = resolve(tasks)
+    encoder_part, decoder_part = _part(encoder), _part(decoder)
+    neck_part, regularizer_part = neck and _part(neck), regularizer and _part(regularizer)
+    decoder_class = parts.load(DECODERS, decoder_part.name, "decoder")
+
+    eyes = encoders.build(encoder_part.name, pretrained, **encoder_part.options)
+    eyes = decoder_class.wrap_encoder(eyes, chosen)
+    between = None
+    if neck_part:
+        neck_class = parts.load(NECKS, neck_part.name, "neck")
+        between = _build(neck_class, neck_part, eyes.channels, eyes.strides)
+    seen = between or eyes
+    branch = None
+    if regularizer_part:
+        regularizer_class = parts.load(REGULARIZERS, regularizer_part.name, "regularizer")
+        branch = _build(regularizer_class, regularizer_part, chosen, seen.channels, seen.strides)
+    return MultiTaskModel(
+        chosen,
+        eyes,
+        between,
+        _build(decoder_class, decoder_part, chosen, seen.channels, seen.strides),
+        branch,
+        canonical_focal,
+        {"encoder": encoder_part, "decoder": decoder_part, "neck": neck_part, "regularizer": regularizer_part},
+    )
+
+
+def from_description(description: Mapping[str, Any]) -> MultiTaskModel:
+    """The inverse of ``MultiTaskModel.describe``, with fresh weights."""
+    return create_model(**description)
+
+
+def _part(value: PartLike) -> Part:
+    return value if isinstance(value, Part) else Part.model_validate(value)
+
+
+def _build(kind: Any, part: Part, *structure: Any) -> Any:
+    try:
+        return kind(*structure, **part.options)
+    except TypeError as error:
+        raise ValueError(f"{part.name}: {error}") from None

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyscene.decoders.blocks import resize
+from polyscene.tasks import Task
+from polyscene.types import Batch, Predictions, Report, Target
+
+
+class Objective:
+    """What is minimised: the tasks' losses times their weights, and the same of every auxiliary times its own."""
+
+    def __init__(self, tasks: Mapping[str, Task], weights: Mapping[str, float] | None = None) -> None:
+        """``weights`` take the place of the tasks' own. ``ValueError`` if they name no task."""
+        weights = weights or {}
+        unknown = sorted(set(weights) - set(tasks))
+        if unknown:
+            raise ValueError(f"weights for {unknown}, which are no tasks of this network: {sorted(tasks)}")
+        self.tasks = dict(tasks)
+        self.weights = {name: float(weights.get(name, task.weight)) for name, task in tasks.items()}
+
+    def __call__(self, predictions: Predictions, batch: Batch, scale: Float[Tensor, "b v"] | None = None) -> Report:
+        """``scale``: focal length over the canonical one (``MultiTaskModel.focal_scale``), which the labels undergo.
+
+        A task without labels in the batch counts zero, with gradient, and is left out of ``by_task``.
+        """
+        total = sum((raw.sum() * 0 for raw in predictions.final.values()), torch.zeros(()))
+        by_task, parts = {}, {}
+        for name, raw in predictions.final.items():
+            if name in batch.targets:
+                by_task[name] = self._loss(self.tasks[name], raw, batch.targets[name], scale)
+                total = total + self.weights[name] * by_task[name]
+        for auxiliary in predictions.auxiliary:
+            for name, raw in auxiliary.maps.items():
+                if name in batch.targets:
+                    loss = self._loss(auxiliary.tasks[name], raw, batch.targets[name], scale)
+                    parts[f"{auxiliary.name}.{name}"] = loss
+                    total = total + auxiliary.weight * self.weights.get(name, auxiliary.tasks[name].weight) * loss
+                else:
+                    total = total + raw.sum() * 0
+        return Report(total, by_task, parts)
+
+    @staticmethod
+    def _loss(task: Task, raw: Tensor, target: Target, scale: Tensor | None) -> Tensor:
+        if scale is not None:
+            target = task.zoom(target, scale)
+        flat = resize(raw.flatten(0, 1), tuple(target.value.shape[-2:]))
+        return task.loss(flat.unflatten(0, raw.shape[:2]), target)

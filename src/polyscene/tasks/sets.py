@@ -1,0 +1,89 @@
+"""Which tasks and classes a data set has. A name of this table is what ``tasks: nyuv2`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from polyscene import parts, tasks
+from polyscene.data.rooms.scene import CLASSES as ROOMS_CLASSES
+from polyscene.tasks.base import Task
+from polyscene.tasks.depth import Depth
+from polyscene.tasks.edges import Edges
+from polyscene.tasks.normals import Normals
+from polyscene.tasks.saliency import Saliency
+from polyscene.tasks.semseg import SemanticSegmentation
+
+NYUV2_CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
+    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat",
+    "clothes", "ceiling", "books", "refrigerator", "television", "paper", "towel", "shower curtain", "box",
+    "whiteboard", "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure",
+    "otherfurniture", "otherprop",
+)  # fmt: skip
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+PARTS_CLASSES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
+
+# The weights of NYUv2 and PASCAL-Context are those every public multi-task code base uses.
+NYUV2: tuple[Task, ...] = (
+    SemanticSegmentation(classes=NYUV2_CLASSES),
+    Depth(encoding="metres"),
+    Normals(weight=10.0),
+    Edges(weight=50.0),
+)
+PASCAL_CONTEXT: tuple[Task, ...] = (
+    SemanticSegmentation(classes=VOC_CLASSES),
+    SemanticSegmentation("human_parts", 2.0, PARTS_CLASSES),
+    Saliency(weight=5.0),
+    Normals(weight=10.0),
+    Edges(weight=50.0),
+)
+ROOMS: tuple[Task, ...] = (SemanticSegmentation(classes=ROOMS_CLASSES), Depth(), Normals(), Edges())
+SETS = {"nyuv2": NYUV2, "pascal_context": PASCAL_CONTEXT, "rooms": ROOMS}
+
+_BY_NAME = {
+    "semseg": NYUV2[0],
+    "human_parts": PASCAL_CONTEXT[1],
+    "depth": Depth(),
+    "normals": Normals(),
+    "edges": Edges(),
+    "saliency": Saliency(),
+}
+
+Tasks = str | Mapping[str, Task] | Iterable[str | Mapping[str, Any] | Task]
+
+
+def resolve(wanted: Tasks) -> dict[str, Task]:
+    """The name of a set; or tasks, task names (all of weight 1, with the classes of NYUv2 or PASCAL-Context) and task
+    descriptions (``{"type": "Depth", ...}``), mixed. ``ValueError`` names what is unknown or given twice."""
+    if isinstance(wanted, str):
+        if wanted not in SETS:
+            raise ValueError(parts.unknown(wanted, SETS, "task set"))
+        return {task.name: task for task in SETS[wanted]}
+    found: dict[str, Task] = {}
+    for item in wanted.values() if isinstance(wanted, Mapping) else wanted:
+        task = _one(item)
+        if task.name in found:
+            raise ValueError(f"task {task.name!r} is given twice; give one of them another name")
+        found[task.name] = task
+    if not found:
+        raise ValueError("no tasks are given")
+    return found
+
+
+def _one(item: str | Mapping[str, Any] | Task) -> Task:
+    if isinstance(item, Task):
+        return item
+    if isinstance(item, Mapping):
+        return tasks.build(dict(item))
+    if item not in _BY_NAME:
+        raise ValueError(parts.unknown(item, _BY_NAME, "task"))
+    task = _BY_NAME[item]
+    return type(task)(**{**_keywords(task), "weight": 1.0})
+
+
+def _keywords(task: Task) -> dict[str, Any]:
+    return {name: value for name, value in task.describe().items() if name != "type"}

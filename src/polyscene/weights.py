@@ -1,0 +1,89 @@
+"""A network on disk: ``model.safetensors``, whose header also says what network it is and what is known of it, and
+``model.json``, the same for people to read. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save as to_bytes
+
+from polyscene.model import MultiTaskModel, from_description
+
+FORMAT = "polyscene-1"
+
+
+class BadWeights(ValueError):
+    """The file is not ours, is cut short, or does not fit the network it describes."""
+
+
+def save(model: MultiTaskModel, directory: Path | str, **facts: Any) -> Path:
+    """Writes both files; ``facts`` (metrics, data, licence, version, step...) must be JSON. Killed at any moment, the
+    files of before remain whole."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    card = {"model": model.describe(), "facts": facts}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    path = directory / "model.safetensors"
+    replace(path, to_bytes(tensors, {"format": FORMAT, "card": json.dumps(card)}))
+    replace(directory / "model.json", json.dumps(card, indent=2).encode())
+    return path
+
+
+def load(path: Path | str) -> tuple[MultiTaskModel, dict[str, Any]]:
+    """The network, on the CPU and in inference mode, and its facts. ``path``: a run's folder (its best, else its last
+    weights), a folder of weights, or the file. Raises ``BadWeights`` or ``FileNotFoundError``."""
+    file = find(path)
+    card = read_card(file)
+    try:
+        model = from_description(card["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"{file} describes a network that cannot be built: {error}") from error
+    with safetensors.safe_open(file, "pt") as tensors:
+        state = {name: tensors.get_tensor(name) for name in tensors.keys()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadWeights(f"{file} does not fit the network it describes: {error}") from error
+    return model.eval(), card["facts"]
+
+
+def read_card(path: Path | str) -> dict[str, Any]:
+    """``{"model": describe(), "facts": ...}`` without building anything."""
+    file = find(path)
+    try:
+        with safetensors.safe_open(file, "pt") as tensors:
+            header = tensors.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise BadWeights(f"{file} is cut short or no safetensors file ({error}); take another copy") from error
+    if header.get("format") != FORMAT:
+        raise BadWeights(f"{file} was not written by polyscene (format {header.get('format')!r}, not {FORMAT!r})")
+    return json.loads(header["card"])
+
+
+def find(path: Path | str) -> Path:
+    """The weights file meant by ``path``."""
+    path = Path(path)
+    places = [path] if path.is_file() else [path / inner / "model.safetensors" for inner in ("best", "last", "")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"no weights at {path}: it is neither a run, a folder with model.safetensors, nor a file")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes beside ``path``, then takes its place in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
