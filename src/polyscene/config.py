@@ -58,6 +58,7 @@ class Data(Strict):
     train: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
     augment: Augment = Augment()
+    labels: Literal["own", "network"] = "own"  # evaluation at the labels' own size, or brought to the network's
     workers: Annotated[int, Field(ge=0)] = 1  # loader threads beside the training process
     on_bad_sample: Literal["error", "skip"] = "error"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from polyscene.geometry import camera as geometry
 from polyscene.tasks.base import Task
-from polyscene.types import Camera, Sample
+from polyscene.types import Camera, Sample, Target
 
 Tasks = Mapping[str, Task]
 
@@ -37,15 +38,45 @@ def hflip(sample: Sample, tasks: Tasks) -> Sample:
 
 
 def crop(sample: Sample, tasks: Tasks, box: tuple[int, int, int, int]) -> Sample:
-    """Cut to ``box`` = top, left, height, width in pixels of the image. Labels must have the image's size."""
+    """Cut to ``box`` = top, left, height, width in pixels of the image. Labels stored k times smaller or larger are
+    cut alike: ``ValueError`` if the box does not fall on their pixels (see ``grid``)."""
     top, left, height, width = box
     view = sample.camera
+    size = sample.images.shape[-2], sample.images.shape[-1]
     return replace(
         sample,
         images=sample.images[..., top : top + height, left : left + width],
-        targets={name: tasks[name].crop(target, box) for name, target in sample.targets.items()},
+        targets={
+            name: tasks[name].crop(target, _scaled(box, size, target, name)) for name, target in sample.targets.items()
+        },
         camera=replace(view, intrinsics=geometry.crop_intrinsics(view.intrinsics, left, top)),
     )
+
+
+def _scaled(
+    box: tuple[int, int, int, int], size: tuple[int, int], target: Target, name: str
+) -> tuple[int, int, int, int]:
+    """``box`` in the pixels of a label of an image of ``size``."""
+    own = tuple(target.value.shape[-2:])
+    if own == size:
+        return box
+    parts = [edge * own[axis % 2] / size[axis % 2] for axis, edge in enumerate(box)]
+    if any(part != int(part) for part in parts):
+        raise ValueError(f"the crop {box} of an image of {size} cuts through pixels of {name}, stored at {own}")
+    return int(parts[0]), int(parts[1]), int(parts[2]), int(parts[3])
+
+
+def grid(sample: Sample) -> tuple[int, int] | None:
+    """(rows, columns) of image pixels that a crop must keep to so as not to cut through a label's pixel, or None if a
+    label's size divides (and is divided by) the image's in no whole number."""
+    steps = [1, 1]
+    for target in sample.targets.values():
+        for axis in (-2, -1):
+            image, label = sample.images.shape[axis], target.value.shape[axis]
+            if image % label and label % image:
+                return None
+            steps[axis] = math.lcm(steps[axis], max(1, image // label))
+    return steps[0], steps[1]
 
 
 def resize(sample: Sample, tasks: Tasks, size: tuple[int, int], labels: bool = True) -> Sample:
@@ -72,18 +103,35 @@ def align_labels(sample: Sample, tasks: Tasks) -> Sample:
 
 
 def cover(
-    sample: Sample, tasks: Tasks, size: tuple[int, int], zoom: float = 1.0, where: tuple[float, float] = (0.5, 0.5)
+    sample: Sample,
+    tasks: Tasks,
+    size: tuple[int, int],
+    zoom: float = 1.0,
+    where: tuple[float, float] = (0.5, 0.5),
+    labels: bool = True,
 ) -> Sample:
     """Resized, aspect kept, until it covers ``size`` (h, w) ``zoom`` >= 1 times, then cut; ``where`` in [0, 1]² (x, y)
-    places the cut, the centre by default."""
+    places the cut, the centre by default.
+
+    Labels are cut in their own resolution, then brought to ``size`` too unless ``labels`` is false. Only a label whose
+    resolution stands in no whole proportion to the image's is brought to the image's first.
+    """
+    step = grid(sample)
+    if step is None:
+        sample, step = align_labels(sample, tasks), (1, 1)
     height, width = sample.images.shape[-2:]
     scale = max(size[0] / height, size[1] / width) * zoom
-    window = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
-    top, left = round((height - window[0]) * where[1]), round((width - window[1]) * where[0])
-    sample = align_labels(sample, tasks)
-    if window != (height, width):
-        sample = crop(sample, tasks, (top, left, *window))
-    return resize(sample, tasks, size)
+    window = [
+        min(whole, max(1, round(part / scale / unit)) * unit)
+        for whole, part, unit in zip((height, width), size, step, strict=True)
+    ]
+    top, left = (
+        round((whole - part) * place / unit) * unit
+        for whole, part, place, unit in zip((height, width), window, where[::-1], step, strict=True)
+    )
+    if window != [height, width]:
+        sample = crop(sample, tasks, (top, left, window[0], window[1]))
+    return resize(sample, tasks, size, labels)
 
 
 def photometric(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
@@ -133,3 +181,18 @@ class Augment:
         if self.strength > 0:
             sample = replace(sample, images=photometric(sample.images, generator, self.strength))
         return sample
+
+
+@dataclass(frozen=True)
+class Centre:
+    """The evaluation transform: the largest centred field of view of the shape of ``size`` (h, w).
+
+    The image comes out at ``size``. The labels show the same field of view: at their ``own`` resolution, to which
+    predictions are brought, or by nearest neighbour at the ``network``'s.
+    """
+
+    size: tuple[int, int]
+    labels: Literal["own", "network"] = "own"
+
+    def __call__(self, sample: Sample, tasks: Tasks, generator: torch.Generator) -> Sample:
+        return cover(sample, tasks, self.size, labels=self.labels == "network")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 
 from polyscene.tasks import Task
 from polyscene.types import Sample
 
 
 class BadSample(ValueError):
-    """A sample that cannot be used: the message names the file, what is wrong with it, and the remedy."""
+    """A sample that cannot be used: which ``file``, what is the ``problem`` with it, and the ``remedy``."""
+
+    def __init__(self, file: Path | str, problem: str, remedy: str) -> None:
+        super().__init__(f"{file}: {problem}; {remedy}")
+        self.file, self.problem, self.remedy = str(file), problem, remedy
 
 
 class Dataset(ABC):
@@ -18,7 +23,7 @@ class Dataset(ABC):
 
     ``tasks`` says what is labelled, by the names used in ``Sample.targets``. ``name`` becomes ``Sample.source``.
     ``read`` gives images and labels at the size they are stored in, on the CPU, and raises ``BadSample`` rather than
-    repair or skip. Constructor keywords are the configuration.
+    repair or skip; several threads may call it at once. Constructor keywords are the configuration.
     """
 
     name: str

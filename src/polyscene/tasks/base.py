@@ -42,6 +42,13 @@ class Task(ABC):
     def channels(self) -> int:
         """Channels of the raw network output."""
 
+    def accept(self, target: Target) -> Target:
+        """The label (c, h, w) as a reader decoded it, in the type the task wants. ``ValueError`` ("problem; remedy")
+        where a valid pixel holds what no label can be."""
+        if not torch.where(target.valid, target.value, 0.0).isfinite().all():
+            raise ValueError("holds NaN or infinity; declare such pixels `invalid` or repair the file")
+        return target
+
     # -- geometry of a label: what the image undergoes, the label follows ---------------------------------------------
     def hflip(self, target: Target) -> Target:
         return Target(target.value.flip(-1), target.valid.flip(-1))
@@ -95,6 +102,15 @@ class Task(ABC):
     def describe(self) -> dict[str, Any]:
         """Constructor keywords, from which ``tasks.build`` makes the task again (stored in checkpoints)."""
         return {"type": type(self).__name__, **asdict(self)}
+
+
+def binary(target: Target) -> Target:
+    """Refuses values other than 0 and 1."""
+    other = target.valid & (target.value != 0) & (target.value != 1)
+    if other.any():
+        found = ", ".join(f"{number:g}" for number in target.value[other].unique().tolist()[:4])
+        raise ValueError(f"values {found} are neither 0 nor 1; declare a `scale` or a `threshold`")
+    return target
 
 
 def _nearest(tensor: Tensor, size: tuple[int, int]) -> Tensor:

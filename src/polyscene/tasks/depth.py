@@ -46,8 +46,17 @@ class Depth(Task):
     def channels(self) -> int:
         return self.bins if self.encoding == "log_bins" else 1
 
+    def accept(self, target: Target) -> Target:
+        target = super().accept(target)
+        below = target.valid & (target.value <= 0)
+        if below.any():
+            share = float(below.float().mean())
+            raise ValueError(f"not positive at {share:.1%} of the pixels; declare the value of unknown depth `invalid`")
+        return target
+
     def zoom(self, target: Target, scale: float | Tensor) -> Target:
-        return Target(target.value / scale, target.valid)
+        factor = scale[..., None, None, None] if isinstance(scale, Tensor) else scale
+        return Target(target.value / factor, target.valid)
 
     def activate(self, raw: Tensor) -> Tensor:
         return raw if self.encoding == "metres" else self._log(raw).exp()

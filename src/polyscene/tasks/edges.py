@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.edges import QuickEdgeF
-from polyscene.tasks.base import Legend, Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task, binary
 from polyscene.types import Target
 
 
@@ -38,6 +38,9 @@ class Edges(Task):
         marked = (target.value * target.valid).to(torch.float32)
         flat = F.adaptive_max_pool2d(marked.reshape(-1, *marked.shape[-3:]), size)
         return Target(flat.reshape(nearest.value.shape).to(target.value.dtype), nearest.valid)
+
+    def accept(self, target: Target) -> Target:
+        return binary(super().accept(target))
 
     def activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid()

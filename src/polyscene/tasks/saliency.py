@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.saliency import MaxF
-from polyscene.tasks.base import Legend, Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task, binary
 from polyscene.types import Target
 
 
@@ -23,6 +23,9 @@ class Saliency(Task):
     @property
     def channels(self) -> int:
         return 1
+
+    def accept(self, target: Target) -> Target:
+        return binary(super().accept(target))
 
     def activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid()

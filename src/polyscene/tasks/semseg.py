@@ -34,6 +34,14 @@ class SemanticSegmentation(Task):
     def channels(self) -> int:
         return len(self.classes)
 
+    def accept(self, target: Target) -> Target:
+        ids = target.value.round().long()
+        beyond = target.valid & ((ids < 0) | (ids >= self.channels))
+        if beyond.any():
+            found = ", ".join(map(str, ids[beyond].unique().tolist()[:8]))
+            raise ValueError(f"class id {found} beyond the {self.channels} classes; declare in `ignore` or `classes`")
+        return Target(torch.where(target.valid, ids, 0), target.valid)
+
     def activate(self, raw: Tensor) -> Tensor:
         return raw.argmax(-3, keepdim=True)
 

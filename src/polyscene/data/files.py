@@ -1,0 +1,79 @@
+"""Reading one image or label file as an array, with what can be wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from polyscene.data.base import BadSample
+
+Raw = NDArray[np.generic]
+MISSING = "restore it, or remove its frame from the split"
+
+
+def read_image(path: Path, cache: Path | None = None) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB. ``BadSample`` if the file is missing, cut short or no image."""
+    return _cached(path, cache, "image")
+
+
+def read_label(path: Path, cache: Path | None = None) -> Raw:
+    """(h, w) or (h, w, c) as stored: 8 or 16 bit pictures, float TIFF, or .npy."""
+    return _cached(path, cache, "label")
+
+
+def _cached(path: Path, cache: Path | None, kind: str) -> Raw:
+    """Decoded once and memory-mapped from then on, if there is a ``cache`` folder."""
+    if cache is None:
+        return _decode(path, kind)
+    try:
+        stat = path.stat()
+    except OSError:
+        raise BadSample(path, "missing", MISSING) from None
+    key = hashlib.sha256(f"{kind} {path.absolute()} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:24]
+    kept = cache / f"{key}.npy"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as part:
+            np.save(part, _decode(path, kind))
+        os.replace(part.name, kept)
+    return np.load(kept, mmap_mode="r")
+
+
+def _decode(path: Path, kind: str) -> Raw:
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with Image.open(path) as image:
+            if kind == "image":
+                return np.asarray(image.convert("RGB"))
+            if _deep_colour(image, path):
+                return _deep(path)
+            return np.asarray(image.convert("L") if image.mode == "1" else image)
+    except FileNotFoundError:
+        raise BadSample(path, "missing", MISSING) from None
+    except (OSError, ValueError, SyntaxError) as error:
+        problem = f"cannot be read ({str(error).replace(str(path), 'the file')})"
+        raise BadSample(path, problem, "restore the file from its source; it may be cut short") from None
+
+
+def _deep_colour(image: Image.Image, path: Path) -> bool:
+    """PIL reads colour PNGs of 16 bit as 8 bit; byte 24 of the header is the true depth."""
+    if image.format != "PNG" or image.mode not in ("RGB", "RGBA"):
+        return False
+    with path.open("rb") as file:
+        return file.read(25)[24] == 16
+
+
+def _deep(path: Path) -> Raw:
+    import cv2
+
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise OSError("16-bit PNG not decodable")
+    return np.ascontiguousarray(array[..., 2::-1])

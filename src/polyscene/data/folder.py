@@ -1,0 +1,200 @@
+"""The user's own data: a folder of pictures and labels, and a ``polyscene.yaml`` that says what is what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyscene import tasks as task_table
+from polyscene.data import description, files
+from polyscene.data.base import BadSample, Dataset
+from polyscene.data.cache import cache_folder
+from polyscene.data.cameras import Cameras
+from polyscene.data.description import BadDescription, Description, Label
+from polyscene.geometry.camera import assumed_intrinsics
+from polyscene.tasks import Task
+from polyscene.types import Camera, Sample, Target
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: its ``id``, its file, and the folder of its split where the description has such."""
+
+    id: str
+    image: Path
+    split: str | None
+
+
+class Folder(Dataset):
+    """``path``: a folder with a ``polyscene.yaml``, or such a file, which may lie elsewhere and name its ``root``.
+
+    A sample holds ``views`` frames, each ``stride`` frames after the one before, within the split (all frames if None);
+    samples start at every ``step``-th frame. ``cache``: keep decoded files memory-mapped in the cache folder, some 2 MB
+    a frame of 640x480, for sets whose decoding would slow training. Views without known camera have
+    ``camera.known`` false. Raises ``BadDescription`` when made and ``BadSample`` in ``read``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: str | None = None,
+        views: int = 1,
+        stride: int = 1,
+        step: int = 1,
+        cache: bool = False,
+    ) -> None:
+        self.description, self.root = description.load(path)
+        self.file = description.locate(path)
+        self.name = self.description.name
+        self.tasks = {name: _task(name, label, self.file) for name, label in self.description.tasks.items()}
+        self.split = split
+        self.frames = list_frames(self.description, self.root, split, self.file)
+        starts = range(0, len(self.frames) - (views - 1) * stride, step)
+        self.windows = [self.frames[start : start + views * stride : stride] for start in starts]
+        if not self.windows:
+            where = f"split {split!r}" if split else "it"
+            raise BadDescription(
+                f"{self.file}: {where} has {len(self.frames)} frames, too few for a sample of {views} views at stride "
+                f"{stride} (images: {self.root / self.description.images}); correct `images` or `splits`"
+            )
+        self._cache = cache_folder() / "decoded" if cache else None
+        self._found: dict[tuple[str, str | None], dict[str, Path]] = {}
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @cached_property
+    def cameras(self) -> Cameras | None:
+        name = self.description.cameras
+        return None if name is None else Cameras.load(self.root / name)
+
+    def read(self, index: int) -> Sample:
+        frames = self.windows[index]
+        images = [self.image(frame) for frame in frames]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        if len(set(sizes)) > 1:
+            raise BadSample(frames[0].image, f"views differ in size: {sizes}", "give each size a split of its own")
+        labels = {name: [self.label(name, frame, sizes[0]) for frame in frames] for name in self.tasks}
+        return Sample(
+            images=torch.stack(images),
+            targets={
+                name: Target(torch.stack([one.value for one in each]), torch.stack([one.valid for one in each]))
+                for name, each in labels.items()
+            },
+            camera=self._camera(frames, sizes[0]),
+            present=torch.ones(len(frames), dtype=torch.bool),
+            source=self.name,
+            meta=(" ".join(str(frame.image) for frame in frames),),
+        )
+
+    def image(self, frame: Frame) -> Tensor:
+        """(3, h, w) in [0, 1]."""
+        return torch.from_numpy(np.array(files.read_image(frame.image, self._cache))).movedim(-1, 0).contiguous() / 255
+
+    def label(self, name: str, frame: Frame, image_size: tuple[int, int]) -> Target:
+        """One frame's label (c, h, w), at the size it is stored in; ``image_size`` is what the size is declared by."""
+        label, task = self.description.tasks[name], self.tasks[name]
+        size = label.stored_size(image_size)
+        path = self._labels(label.path, frame.split).get(frame.id)
+        if path is None:
+            if label.optional:
+                blank = torch.zeros(task.value_channels, *size)
+                return task.accept(Target(blank, torch.zeros(1, *size, dtype=torch.bool)))
+            pattern = label.path.replace("{split}", frame.split or "").replace("{id}", frame.id)
+            remedy = f"{files.MISSING}, or declare `optional: true` for {name}"
+            raise BadSample(self.root / pattern, f"missing ({name} of frame {frame.id})", remedy)
+        raw = files.read_label(path, self._cache)
+        if raw.shape[:2] != size:
+            raise BadSample(
+                path,
+                f"{name} is {raw.shape[1]}x{raw.shape[0]}, declared is {size[1]}x{size[0]}",
+                f"declare `size` of {name} in {self.file} (a share of the image's size, or [height, width])",
+            )
+        target = decode(raw, label, task.value_channels, path)
+        try:
+            return task.accept(target)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            raise BadSample(path, f"{name}: {problem}", remedy) from None
+
+    def _labels(self, pattern: str, split: str | None) -> dict[str, Path]:
+        key = (pattern, split if "{split}" in pattern else None)
+        if key not in self._found:
+            self._found[key] = description.find(self.root, *key)
+        return self._found[key]
+
+    def _camera(self, frames: list[Frame], size: tuple[int, int]) -> Camera:
+        views = len(frames)
+        if self.cameras is None:
+            blank = torch.eye(4).expand(views, 4, 4).clone()
+            guess = assumed_intrinsics(*size).expand(views, 3, 3).clone()
+            return Camera(guess, blank, torch.zeros(views, dtype=torch.bool))
+        poses = torch.stack([self.cameras.pose(frame.id, size) for frame in frames])
+        return Camera(self.cameras.intrinsics.expand(views, 3, 3).clone(), poses, torch.ones(views, dtype=torch.bool))
+
+
+def decode(raw: np.ndarray, label: Label, channels: int, path: Path) -> Target:
+    """A stored array as values (c, h, w) float32 and their validity, by the declared encoding."""
+    array = raw[..., None] if raw.ndim == 2 else raw
+    if array.shape[-1] == 4 and channels == 3:
+        array = array[..., :3]
+    if array.shape[-1] != channels:
+        found = f"{array.shape[-1]} channels where {channels} are expected"
+        raise BadSample(path, found, "store the label itself, not a coloured picture of it")
+    numbers = torch.from_numpy(np.moveaxis(array, -1, 0).astype(np.float32))
+    valid = torch.ones(1, *numbers.shape[-2:], dtype=torch.bool)
+    if label.invalid is not None:
+        sentinel = _column(label.invalid, channels)
+        valid &= ~((numbers == sentinel) | (numbers.isnan() & sentinel.isnan())).all(0, keepdim=True)
+    for number in label.ignore:
+        valid &= numbers != number
+    if label.threshold is not None:
+        return Target((numbers > label.threshold).float(), valid)
+    if label.scale != 1.0 or label.offset != 0.0:
+        numbers = numbers * _column(label.scale, channels) + _column(label.offset, channels)
+    return Target(numbers, valid)
+
+
+def _column(number: Any, channels: int) -> Tensor:
+    return torch.tensor(number, dtype=torch.float32).expand(channels)[:, None, None]
+
+
+def _task(name: str, label: Label, file: Path) -> Task:
+    kind = label.type or task_table.NAMES.get(name)
+    if kind is None:
+        raise BadDescription(f"{file}: tasks.{name}: give its `type`, one of {', '.join(task_table.TASKS)}")
+    classes = {"classes": label.classes} if label.classes else {}
+    try:
+        return task_table.build({"type": kind, "name": name, **classes, **label.options})
+    except ValueError as error:
+        raise BadDescription(f"{file}: tasks.{name}: {error}") from None
+
+
+def list_frames(spec: Description, root: Path, split: str | None, file: Path) -> list[Frame]:
+    """The frames of a split in natural order; of all folders of the splits, one after the other, if None."""
+    if split is None:
+        named = "{split}" in spec.images
+        folders = list(dict.fromkeys(part.folder for part in spec.splits.values())) if named else [None]
+        return [frame for folder in folders for frame in _frames_in(spec, root, folder)]
+    if split not in spec.splits:
+        raise BadDescription(f"{file}: no split {split!r} (there are: {', '.join(spec.splits) or 'none'})")
+    part = spec.splits[split]
+    frames = _frames_in(spec, root, part.folder)
+    if part.file is not None:
+        listed = (root / part.file).read_text().split()
+        by_id = {frame.id: frame for frame in frames}
+        if lost := [name for name in listed if name not in by_id]:
+            missing = ", ".join(lost[:5])
+            raise BadDescription(f"{root / part.file}: no image for {missing}; correct the list or `images`")
+        frames = [by_id[name] for name in listed]
+    return frames[part.of(len(frames))]
+
+
+def _frames_in(spec: Description, root: Path, folder: str | None) -> list[Frame]:
+    return [Frame(key, path, folder) for key, path in description.find(root, spec.images, folder).items()]

@@ -1,0 +1,168 @@
+"""From a data set to batches. A training batch is a pure function of (seed, its number), so that resuming a run is
+starting at that number; threads read ahead."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from polyscene.data.base import BadSample, Dataset
+from polyscene.tasks import Task
+from polyscene.types import Batch, Sample, collate
+
+Transform = Callable[[Sample, Mapping[str, Task], Generator], Sample]
+Item = TypeVar("Item")
+ORDER, DRAW = 0, 1  # what a random stream is for
+
+
+class LoadError(RuntimeError):
+    """Reading or transforming a sample failed in an unforeseen way; names the sample."""
+
+
+class Loader:
+    """Batches of ``batch`` samples of ``dataset``, with the labels that ``tasks`` names.
+
+    ``transform(sample, tasks, generator)`` draws from the sample's own generator. ``workers`` threads read ahead.
+    A ``BadSample`` is raised where the batch is asked for, or (``on_bad_sample="skip"``) replaced by the next good one
+    in the data set and noted in ``bad``, by file.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tasks: Mapping[str, Task],
+        batch: int,
+        transform: Transform,
+        seed: int,
+        shuffle: bool = True,
+        workers: int = 1,
+        on_bad_sample: Literal["error", "skip"] = "error",
+    ) -> None:
+        if len(dataset) == 0:
+            raise ValueError(f"{dataset.name} has no samples")
+        self.dataset, self.tasks, self.batch, self.transform, self.seed = dataset, tasks, batch, transform, seed
+        self.shuffle, self.workers, self.on_bad_sample = shuffle, workers, on_bad_sample
+        self.bad: dict[str, str] = {}
+        self._order = lru_cache(maxsize=4)(self._permutation)
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were found unusable so far."""
+        return len(self.bad)
+
+    def __len__(self) -> int:
+        """Batches that an epoch takes."""
+        return -(-len(self.dataset) // self.batch)
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Batches number ``start``, ``start + 1``, ... without end."""
+        return _ahead(self.number, itertools.count(start), self.workers)
+
+    def number(self, index: int) -> Batch:
+        """Training batch ``index``. Epochs follow on without a gap: a batch may hold the end of one and the beginning
+        of the next."""
+        return collate([self._drawn(index * self.batch + place) for place in range(self.batch)])
+
+    def once(self) -> Iterator[Batch]:
+        """Every sample once, in order, for evaluation. Batches are cut short where the size of the labels changes."""
+        pending: list[Sample] = []
+        for sample in _ahead(self._plain, iter(range(len(self.dataset))), self.workers, window=self.batch):
+            if sample is None:
+                continue
+            if len(pending) == self.batch or (pending and _sizes(pending[0]) != _sizes(sample)):
+                yield collate(pending)
+                pending = []
+            pending.append(sample)
+        if pending:
+            yield collate(pending)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        count = len(self.dataset)
+        return (
+            torch.randperm(count, generator=_generator(self.seed, ORDER, epoch))
+            if self.shuffle
+            else torch.arange(count)
+        )
+
+    def _drawn(self, position: int) -> Sample:
+        epoch, place = divmod(position, len(self.dataset))
+        first = int(self._order(epoch)[place])
+        for step in range(len(self.dataset)):
+            index = (first + step) % len(self.dataset)
+            sample = self._sample(index, _generator(self.seed, DRAW, position))
+            if sample is not None:
+                return sample
+        raise BadSample(self.dataset.name, "no sample of it can be used", "`polyscene data verify` lists what is wrong")
+
+    def _plain(self, index: int) -> Sample | None:
+        return self._sample(index, _generator(self.seed, DRAW, index))
+
+    def _sample(self, index: int, generator: Generator) -> Sample | None:
+        """None if the sample is bad and may be skipped."""
+        try:
+            sample = self.dataset.read(index)
+            kept = {name: target for name, target in sample.targets.items() if name in self.tasks}
+            return self.transform(replace(sample, targets=kept), self.tasks, generator)
+        except BadSample as error:
+            if self.on_bad_sample == "error":
+                raise
+            self.bad[error.file] = str(error)
+            return None
+        except Exception as error:
+            raise LoadError(f"{self.dataset.name}, sample {index}: {type(error).__name__}: {error}") from error
+
+
+def _generator(*key: int) -> Generator:
+    """A stream of its own for every key."""
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) & (2**63 - 1))
+
+
+def _sizes(sample: Sample) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(target.value.shape[-2:]) for name, target in sample.targets.items()}
+
+
+def _ahead(function: Callable[[int], Item], indices: Iterator[int], workers: int, window: int = 1) -> Iterator[Item]:
+    """``function`` over ``indices``, in order, ``workers`` threads working up to ``workers + window`` items ahead;
+    without workers each item is made when it is asked for, in a thread all the same, so that rounding agrees."""
+    pool = _single_threaded_pool(max(1, workers))
+    ahead = workers + window if workers else 1
+    queue: deque[Future[Item]] = deque()
+    try:
+        while True:
+            while len(queue) < ahead and (index := next(indices, None)) is not None:
+                queue.append(pool.submit(function, index))
+            if not queue:
+                return
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
+    """Threads in which torch computes on one core: they work beside the training, and sums come out alike however many
+    cores there are. Torch's setting is the thread's own once made, but also the default of threads to come, so it is
+    put back when all have it."""
+    usual = torch.get_num_threads()
+    ready = threading.Barrier(workers + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
+    for _ in range(workers):
+        pool.submit(alone)
+    ready.wait()
+    torch.set_num_threads(usual)
+    return pool

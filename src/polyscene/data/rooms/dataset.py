@@ -1,0 +1,210 @@
+"""``rooms``, the built-in data set: furnished rooms, rendered once, kept memory-mapped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import polyscene
+from polyscene.data.base import BadSample, Dataset
+from polyscene.data.cache import cache_folder
+from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe, version
+from polyscene.data.rooms.scene import CLASSES
+from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
+from polyscene.types import Camera, Sample, Target
+
+FIRST = {"train": 0, "val": 10_000_000}  # scene numbers: no training scene is ever a held-out one
+
+
+class RenderError(RuntimeError):
+    """A scene could not be rendered; carries the worker's own report."""
+
+
+class Rooms(Dataset):
+    """``scenes`` furnished rooms, ``views`` pictures of each, ``size`` (h, w), rendered at ``quality``.
+
+    Scenes are numbered from ``first`` within their ``split``; a scene is a pure function of (``seed``, split, number),
+    so more scenes add to those there are. They are rendered by ``prepare`` on ``workers`` cores (all by default) into
+    ``root`` (the cache folder by default), in a folder named by everything that they depend on, code included.
+    Depth is float32 metres; normals are stored to 0.003 degrees; labels are invalid where a ray leaves the room.
+    """
+
+    name = "rooms"
+
+    def __init__(
+        self,
+        scenes: int,
+        views: int = 2,
+        size: tuple[int, int] = (192, 256),
+        seed: int = 0,
+        split: Literal["train", "val"] = "train",
+        first: int = 0,
+        quality: Quality = "fast",
+        root: str | Path | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if split not in FIRST:
+            raise ValueError(f"rooms: split {split!r} is none of {', '.join(FIRST)}")
+        if quality not in get_args(Quality):
+            raise ValueError(f"rooms: quality {quality!r} is none of {', '.join(get_args(Quality))}")
+        if scenes < 1 or views < 1 or first < 0 or first + scenes > FIRST["val"]:
+            raise ValueError(f"rooms: needs scenes, views >= 1 and first >= 0; got {scenes}, {views}, {first}")
+        self.recipe = Recipe(seed, views, (int(size[0]), int(size[1])), quality)
+        self.numbers = range(FIRST[split] + first, FIRST[split] + first + scenes)
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.folder = (Path(root) if root is not None else cache_folder() / "rooms") / self.recipe.key()
+        self.tasks = {task.name: task for task in (SemanticSegmentation(classes=CLASSES), Depth(), Normals(), Edges())}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def prepare(self) -> None:
+        """Renders what is not there yet. May be killed at any moment and run by several processes at once."""
+        if not self._missing():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / "lock"):
+            for part in self.folder.glob("*.part"):
+                part.unlink()
+            facts = {**asdict(self.recipe), "version": version()}
+            (self.folder / "recipe.json").write_text(json.dumps(facts, indent=2))
+            if missing := self._missing():
+                _render(self.recipe, self.folder, missing, self.workers)
+
+    def _missing(self) -> list[int]:
+        return [number for number in self.numbers if not self.recipe.done(self.folder, number)]
+
+    def read(self, index: int) -> Sample:
+        records = self.records(index)
+        size = self.recipe.size
+        valid = _bits(records["valid"], size)
+
+        def target(value: Tensor) -> Target:
+            return Target(value, valid)
+
+        return Sample(
+            images=_tensor(records["rgb"]).float() / 255,
+            targets={
+                "semseg": target(_tensor(records["semseg"]).long()),
+                "depth": target(_tensor(records["depth"])),
+                "normals": target(_tensor(records["normals"]).float() * NORMAL_STEP),
+                "edges": target(_bits(records["edges"], size).float()),
+            },
+            camera=Camera(
+                _tensor(records["intrinsics"]),
+                _tensor(records["world_from_camera"]),
+                torch.ones(len(records), dtype=torch.bool),
+            ),
+            present=torch.ones(len(records), dtype=torch.bool),
+            source=self.name,
+            meta=(f"rooms seed {self.recipe.seed} scene {self.numbers[index]}",),
+        )
+
+    def instances(self, index: int) -> Tensor:
+        """(v, 1, h, w) ids, unique to each object of the scene and the same in all its views."""
+        return _tensor(self.records(index)["instance"].astype(np.int32))
+
+    def records(self, index: int) -> np.ndarray:
+        """The stored views (v,), memory-mapped; see ``Recipe.dtype``."""
+        number = self.numbers[index]
+        try:
+            return self.recipe.open(self.folder, number)
+        except (FileNotFoundError, ValueError):
+            file = self.recipe.file(self.folder, number)
+            raise BadSample(file, "not rendered", "call prepare(), or run `polyscene data render`") from None
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array))  # a copy: the map is read-only, and not contiguous over views
+
+
+def _bits(packed: np.ndarray, size: tuple[int, int]) -> Tensor:
+    flat = np.unpackbits(packed, axis=1, count=size[0] * size[1])
+    return torch.from_numpy(flat.reshape(-1, 1, *size)).bool()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock of a process that dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("rooms: another process is rendering these scenes; waiting for it", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _render(recipe: Recipe, folder: Path, numbers: list[int], workers: int) -> None:
+    """All ``numbers`` by worker processes, each served by a thread."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in numbers:
+        todo.put(number)
+    columns = (
+        TextColumn("rendering rooms"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar, ThreadPoolExecutor(workers) as pool:
+        task = bar.add_task("", total=len(numbers))
+        threads = [
+            pool.submit(_serve, recipe, folder, todo, lambda: bar.advance(task))
+            for _ in range(min(workers, len(numbers)))
+        ]
+        try:
+            for thread in threads:
+                thread.result()
+        finally:
+            while not todo.empty():  # after a failure or Ctrl-C the others stop at their next scene
+                todo.get_nowait()
+
+
+def _serve(recipe: Recipe, folder: Path, todo: queue.SimpleQueue[int], advance: Callable[[], None]) -> None:
+    package = str(Path(polyscene.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    single = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-m", "polyscene.data.rooms.record", json.dumps(asdict(recipe)), str(folder)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **single, "PYTHONPATH": path},
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        while True:
+            try:
+                number = todo.get_nowait()
+            except queue.Empty:
+                return
+            worker.stdin.write(f"{number}\n")
+            worker.stdin.flush()
+            answer = worker.stdout.readline()
+            if not answer:
+                raise RenderError(f"the process rendering scene {number} died (exit status {worker.wait()})")
+            if report := json.loads(answer):
+                raise RenderError(f"scene {number} of {recipe} cannot be rendered:\n{report}")
+            advance()

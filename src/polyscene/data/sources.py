@@ -1,0 +1,110 @@
+"""The mixture of data sets that a configuration names, joined to the model's tasks."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from polyscene import parts, transforms
+from polyscene.config import Data, Part, Source
+from polyscene.data import DATASETS
+from polyscene.data.base import Dataset
+from polyscene.data.loader import Loader, Transform
+from polyscene.tasks import Task
+from polyscene.types import Sample, Target
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Loaders by source name. ``notes`` say in words what of the labels goes unused."""
+
+    train: dict[str, Loader]
+    evaluate: dict[str, Loader]
+    notes: list[str] = field(default_factory=list)
+
+
+class Joined(Dataset):
+    """A data set seen with the model's tasks: labels that the model lacks are dropped, class ids are the model's.
+
+    ``ids`` holds, for tasks whose classes differ, the model's id of each of the data set's classes, -1 for none.
+    """
+
+    def __init__(self, dataset: Dataset, tasks: Mapping[str, Task], ids: Mapping[str, Tensor]) -> None:
+        self.name, self.dataset, self.tasks, self.ids = dataset.name, dataset, tasks, ids
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def prepare(self) -> None:
+        self.dataset.prepare()
+
+    def read(self, index: int) -> Sample:
+        sample = self.dataset.read(index)
+        kept = {name: target for name, target in sample.targets.items() if name in self.tasks}
+        return replace(sample, targets={name: self._renamed(name, target) for name, target in kept.items()})
+
+    def _renamed(self, name: str, target: Target) -> Target:
+        if name not in self.ids:
+            return target
+        ids = self.ids[name][torch.where(target.valid, target.value, 0)]
+        return Target(ids.clamp_min(0), target.valid & (ids >= 0))
+
+
+def make(part: Part) -> Dataset:
+    """The data set that a configuration names. ``ValueError`` names unknown parts and keywords."""
+    maker = parts.load(DATASETS, part.name, "data set")
+    try:
+        return maker(**part.options)
+    except TypeError as error:
+        raise ValueError(f"data set {part.name}: {error}") from None
+
+
+def join(dataset: Dataset, tasks: Mapping[str, Task], source: Source, name: str) -> tuple[Joined, list[str]]:
+    """The data set with the model's tasks, and notes on what of it goes unused."""
+    if unknown := set(source.tasks or ()) - set(dataset.tasks):
+        raise ValueError(f"{name}: {parts.unknown(min(unknown), dataset.tasks, 'label')}")
+    wanted = [task for task in dataset.tasks if source.tasks is None or task in source.tasks]
+    notes = [f"{name}: the model has no task {task!r}; its labels are not used" for task in wanted if task not in tasks]
+    shared = {task: tasks[task] for task in wanted if task in tasks}
+    if not shared:
+        has, does = ", ".join(wanted), ", ".join(tasks)
+        raise ValueError(f"{name}: none of its labels ({has}) is a task of the model ({does})")
+    ids: dict[str, Tensor] = {}
+    for task, model_task in shared.items():
+        own = dataset.tasks[task].classes
+        if own == model_task.classes:
+            continue
+        called = [(source.classes or {}).get(label, label) for label in own]
+        known = {label: number for number, label in enumerate(model_task.classes)}
+        ids[task] = torch.tensor([known.get(label, -1) for label in called])
+        lost = [label for label, number in zip(own, ids[task].tolist(), strict=True) if number < 0]
+        if len(lost) == len(own):
+            raise ValueError(f"{name}: no class of {task} is one of the model's; give a `classes` map")
+        if lost:
+            notes.append(f"{name}: {task} classes without counterpart in the model are ignored: {', '.join(lost)}")
+    return Joined(dataset, shared, ids), notes
+
+
+def build(data: Data, tasks: Mapping[str, Task], seed: int) -> Sources:
+    """Data sets made, prepared and joined; every source draws from a random stream of its own."""
+    notes: list[str] = []
+    augment = transforms.Augment(data.size, **data.augment.model_dump())
+    plain = transforms.Centre(data.size, data.labels)
+
+    def loader(name: str, source: Source, transform: Transform, shuffle: bool) -> Loader:
+        joined, remarks = join(make(source.dataset), tasks, source, name)
+        notes.extend(remark for remark in remarks if remark not in notes)
+        joined.prepare()
+        stream = zlib.crc32(name.encode()) ^ seed
+        return Loader(joined, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
+
+    train = {name: loader(name, source, augment, True) for name, source in data.train.items()}
+    evaluate = {name: loader(name, source, plain, False) for name, source in data.evaluate.items()}
+    for task in tasks:
+        if train and not any(task in source.dataset.tasks for source in train.values()):
+            notes.append(f"no training source labels {task!r}")
+    return Sources(train, evaluate, notes)
