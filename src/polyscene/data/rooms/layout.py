@@ -193,9 +193,9 @@ def _fill(room: Room, style: Style, line: Wall, opening: tuple[float, float, flo
             w = rng.uniform(0.25, 0.5) * width
             u = s + side * (width / 2 - 0.3 * w)
             if w / 2 < u < line.length - w / 2:
-                room.put(fixtures.curtain(rng, w, top - bottom, style.cloth), line.pose(u, 0.02, bottom))
+                room.put(fixtures.curtain(rng, w, top - bottom, style.cloth), line.pose(u, 0.14, bottom))
                 if bottom < 0.5:
-                    room.reserve((-w / 2, -0.12), (w / 2, 0.0), line.pose(u))
+                    room.reserve((-w / 2, -0.26), (w / 2, 0.0), line.pose(u))
                     line.used.append((u - w / 2, u + w / 2, 0.0, top))
     elif roll < 0.7:
         room.put(fixtures.blind(rng, width * 0.98, height), line.pose(s, 0.0, c))
@@ -330,7 +330,7 @@ def _kitchen(room: Room, style: Style) -> None:
             unit = furniture.base_units(
                 rng, style, width, built == 0 or rng.random() < 0.3, built == 0 or rng.random() < 0.3, handle
             )
-            placed = room.against(unit, line, (a + b) / 2, 0.002, rng.uniform(4, 14))
+            placed = room.against(unit, line, (a + b) / 2, 0.002, rng.uniform(4, 14), height=0.92)
             if placed is not None:
                 built += 1
                 _above_worktop(room, style, line, a, b, splash, handle)
@@ -685,7 +685,7 @@ def _everywhere(room: Room, style: Style, name: str) -> None:
         point = room.free_point()
         if point:
             room.stand(furniture.chair(rng, style), point, rng.uniform(0, 6.3), 0.05, 1.0)
-    for _ in range(int(rng.integers(1, 3 + int(room.area / 5)))):
+    for _ in range(int(rng.integers(1, 4 + int(room.area / 4)))):
         thing = clutter.something(rng, "floor")
         if rng.random() < 0.5:
             _against(room, lambda thing=thing: thing)  # type: ignore[misc]

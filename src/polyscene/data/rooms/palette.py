@@ -27,6 +27,12 @@ def shade(colour: RGB, factor: float) -> RGB:
     return tuple(float(min(max(c * factor, 0.01), 0.92)) for c in colour)  # type: ignore[return-value]
 
 
+def hue(rng: Generator) -> float:
+    """Hues as they are met indoors: mostly red to yellow and blue, seldom green, turquoise or violet."""
+    roll = rng.random()
+    return float(rng.normal(0.07, 0.05) if roll < 0.5 else rng.normal(0.6, 0.05) if roll < 0.75 else rng.random())
+
+
 def _seed(rng: Generator) -> int:
     return int(rng.integers(1 << 30))
 
@@ -57,7 +63,9 @@ def floor(rng: Generator) -> Material:
 
 
 def carpet(rng: Generator) -> Material:
-    colour = hsv(rng.random(), rng.choice([0.05, 0.2, 0.65]) * rng.uniform(0.5, 1.3), rng.uniform(0.15, 0.8))
+    colour = hsv(
+        hue(rng), rng.choice([0.05, 0.15, 0.55], p=[0.5, 0.3, 0.2]) * rng.uniform(0.5, 1.3), rng.uniform(0.2, 0.75)
+    )
     second = shade(colour, rng.uniform(0.3, 1.6))
     if rng.random() < 0.25:
         return Material("stripes", colour, second, rng.uniform(0.02, 0.12), seed=_seed(rng))
@@ -65,7 +73,7 @@ def carpet(rng: Generator) -> Material:
 
 
 def tiles(rng: Generator, scale: float) -> Material:
-    colour = hsv(rng.random(), rng.choice([0.03, 0.12, 0.4]), rng.uniform(0.35, 0.95))
+    colour = hsv(hue(rng), rng.choice([0.03, 0.12, 0.4], p=[0.5, 0.35, 0.15]), rng.uniform(0.35, 0.95))
     grout = shade(colour, rng.choice([0.4, 0.65, 1.3]))
     return Material("tile", colour, grout, float(scale), rng.uniform(0.2, 0.8), seed=_seed(rng))
 
@@ -77,7 +85,9 @@ def wall(rng: Generator) -> Material:
     elif roll < 0.62:
         colour = hsv(rng.uniform(0.5, 0.7), rng.uniform(0, 0.08), rng.uniform(0.45, 0.8))
     else:
-        colour = hsv(rng.random(), rng.uniform(0.1, 0.65), rng.uniform(0.3, 0.9))
+        colour = hsv(
+            hue(rng), rng.uniform(0.08, 0.4) if rng.random() < 0.8 else rng.uniform(0.4, 0.7), rng.uniform(0.4, 0.92)
+        )
     roll = rng.random()
     if roll < 0.68:
         kind = "paint" if rng.random() < 0.6 else "plaster"
@@ -107,7 +117,7 @@ def lacquer(rng: Generator) -> Material:
     if roll < 0.65:
         colour = hsv(rng.random(), rng.uniform(0, 0.08), rng.uniform(0.12, 0.75))
     else:
-        colour = hsv(rng.random(), rng.uniform(0.25, 0.9), rng.uniform(0.25, 0.85))
+        colour = hsv(hue(rng), rng.uniform(0.2, 0.9), rng.uniform(0.25, 0.85))
     return Material("paint", colour, shade(colour, 0.9), 0.4, rng.uniform(0.05, 0.7), seed=_seed(rng))
 
 
@@ -135,7 +145,7 @@ def worktop(rng: Generator) -> Material:
 
 
 def fabric(rng: Generator) -> Material:
-    colour = hsv(rng.random(), rng.choice([0.05, 0.3, 0.7]) * rng.uniform(0.4, 1.2), rng.uniform(0.15, 0.92))
+    colour = hsv(hue(rng), rng.choice([0.05, 0.3, 0.7]) * rng.uniform(0.4, 1.2), rng.uniform(0.15, 0.92))
     roll = rng.random()
     kind = "fabric" if roll < 0.6 else "pattern" if roll < 0.82 else "stripes"
     second = shade(colour, rng.choice([0.6, 0.8, 1.5])) if kind == "fabric" or rng.random() < 0.5 else any_colour(rng)

@@ -104,13 +104,13 @@ class Prop:
     def panel(self, material: Material, low: tuple[float, float], high: tuple[float, float], y: float) -> None:
         """A flat picture in the plane ``y`` facing the front, x and z from ``low`` to ``high``.
 
-        The texture is stretched so that it spans the panel once, upright.
+        The texture, centred on its origin, is stretched so that it spans the panel once, upright.
         """
         (x0, z0), (x1, z1) = low, high
         mesh = shapes.quad((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1))
         scale = material.scale
         texture = np.diag([scale / (x1 - x0), 1.0, scale / (z1 - z0), 1.0]).astype(np.float32)
-        texture[:3, 3] = -texture[0, 0] * x0, -y, -texture[2, 2] * z0
+        texture[:3, 3] = -texture[0, 0] * (x0 + x1) / 2, -y, -texture[2, 2] * (z0 + z1) / 2
         self.add(mesh, material, texture=texture)
 
     def plate(self, material: Material, low: tuple[float, float], high: tuple[float, float], z: float) -> None:
@@ -119,7 +119,7 @@ class Prop:
         mesh = shapes.quad((x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z))
         scale = material.scale
         texture = np.diag([scale / (x1 - x0), scale / (y1 - y0), 1.0, 1.0]).astype(np.float32)
-        texture[:3, 3] = -texture[0, 0] * x0, -texture[1, 1] * y0, -z
+        texture[:3, 3] = -texture[0, 0] * (x0 + x1) / 2, -texture[1, 1] * (y0 + y1) / 2, -z
         self.add(mesh, material, texture=texture)
 
     def include(self, other: Prop, pose: Pose) -> None:

@@ -119,8 +119,8 @@ class Room:
             elif surface.kind == "storage":
                 tries = int(self.rng.integers(0, 3))
             else:
-                base = {"worktop": 1.6, "shelf": 1.6, "display": 1.0, "table": 0.8, "desk": 1.0, "sill": 2.0}
-                tries = 1 + int(self.rng.poisson(min(clutter_tries * base.get(surface.kind, 1.0) * width * depth, 14)))
+                base = {"worktop": 2.2, "shelf": 2.0, "display": 1.6, "table": 1.1, "desk": 1.3, "sill": 2.0}
+                tries = 1 + int(self.rng.poisson(min(clutter_tries * base.get(surface.kind, 1.0) * width * depth, 18)))
                 if surface.kind == "shelf":
                     tries = min(tries, 5)
             for thing, at in clutter.scatter(self.rng, surface, tries):
@@ -142,12 +142,16 @@ class Room:
     def against(
         self, prop: Prop, wall: Wall, s: float | None = None, out: float = 0.01, clutter_tries: float = 0.0,
         front: float = 0.0, tries: int = 10,
+        height: float | None = None,
     ) -> float | None:  # fmt: skip
         """Stands the prop with its back to ``wall``, its centre ``s`` along it, ``front`` metres before it free.
+
+        ``height`` says how much of the wall it hides, where that is not all of its own height.
 
         Returns the place along the wall, or None when there is none.
         """
         low, high = prop.bounds
+        hidden = float(high[2]) if height is None else height
         for _ in range(1 if s is not None else tries):
             if s is None:
                 if wall.length < high[0] - low[0] + 0.05:
@@ -157,7 +161,7 @@ class Room:
                     at = float(self.rng.choice([-low[0] + 0.02, wall.length - high[0] - 0.02]))
             else:
                 at = s
-            if not wall.free(at + low[0], at + high[0], 0.0, float(high[2])):
+            if not wall.free(at + low[0], at + high[0], 0.0, hidden):
                 continue
             pose = wall.pose(at, out + float(high[1]), clutter.GAP)
             if not self.clear(prop, pose):
@@ -167,7 +171,7 @@ class Room:
                 if found is None or (self.taken[found[0]] & found[1]).any():
                     continue
             self.reserve(low[:2], high[:2], pose)
-            wall.used.append((at + float(low[0]), at + float(high[0]), 0.0, float(high[2]) + 0.05))
+            wall.used.append((at + float(low[0]), at + float(high[0]), 0.0, hidden + 0.05))
             self.put(prop, pose, clutter_tries)
             return at
         return None

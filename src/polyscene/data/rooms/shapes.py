@@ -208,12 +208,14 @@ def tube(path: ArrayLike, radius: float, segments: int = 8, closed: bool = False
     else:
         ahead, behind = np.concatenate([points[1:], points[-1:]]), np.concatenate([points[:1], points[:-1]])
     tangent = ahead - behind
-    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-    spread = np.abs(tangent).mean(0)
-    reference = np.eye(3, dtype=np.float32)[int(np.argmin(spread))]
-    side = np.cross(tangent, reference)
-    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
-    up = np.cross(side, tangent)
+    tangent /= np.maximum(np.sqrt((tangent * tangent).sum(1, keepdims=True)), 1e-9)
+    least = int(np.abs(tangent).sum(0).argmin())
+    # The cross product with axis ``least``, and that of the result with the tangent.
+    one, two = (least + 1) % 3, (least + 2) % 3
+    side = np.zeros_like(tangent)
+    side[:, one], side[:, two] = tangent[:, two], -tangent[:, one]
+    side /= np.maximum(np.sqrt((side * side).sum(1, keepdims=True)), 1e-9)
+    up = side[:, [1, 2, 0]] * tangent[:, [2, 0, 1]] - side[:, [2, 0, 1]] * tangent[:, [1, 2, 0]]
     circle = _circle(segments)[:-1]
     ring = points[:, None] + radius * (circle[None, :, :1] * up[:, None] + circle[None, :, 1:] * side[:, None])
     if closed:
@@ -248,7 +250,7 @@ def quad(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike) -> Mesh:
 
 
 def blades(roots: Array, directions: Array, lengths: Array, widths: Array, droop: Array) -> Mesh:
-    """Leaves: each a bent pointed strip from ``roots`` (n, 3) along unit ``directions`` (n, 3), sagging by ``droop``."""
+    """Leaves: bent pointed strips from ``roots`` (n, 3) along unit ``directions`` (n, 3), sagging by ``droop``."""
     t = np.array([0.0, 0.35, 0.7, 1.0], np.float32)
     breadth = np.array([0.15, 1.0, 0.75, 0.0], np.float32) / 2
     flat = np.stack([-directions[:, 1], directions[:, 0], np.zeros(len(roots))], 1)
