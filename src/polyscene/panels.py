@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +26,11 @@ class Facet:
     legend: Legend = field(default_factory=Legend)
 
 
-def facet(task: Task, value: np.ndarray, title: str | None = None, **limits: Any) -> Facet:
-    """A task's value, (h, w) or (h, w, c), drawn by the task itself."""
+def facet(task: Task, value: np.ndarray, limits: Mapping[str, float] | None = None) -> Facet:
+    """A task's value, (h, w) or (h, w, c), drawn by the task, within ``limits`` as ``Task.limits`` gives them."""
     tensor = as_tensor(value)
-    drawn = task.draw(tensor, **limits).numpy()
-    return Facet(task.name if title is None else title, drawn, task.legend(tensor, **limits))
+    chosen = dict(limits or {})
+    return Facet(task.name, task.draw(tensor, **chosen).numpy(), task.legend(tensor, **chosen))
 
 
 def as_tensor(value: np.ndarray) -> torch.Tensor:

@@ -112,6 +112,8 @@ def _image(image: Image.Image, name: str, where: str = "image") -> Picture:
 
 def _rgb(array: np.ndarray, where: str) -> np.ndarray:
     array = array[..., None] if array.ndim == 2 else array
+    if array.ndim == 4:
+        raise BadPicture(f"{where} of shape {array.shape} is a stack of pictures: give list(stack)")
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or not array.size:
         raise BadPicture(f"{where} of shape {array.shape}: a picture has 1, 3 or 4 channels and at least one pixel")
     if array.dtype == np.uint16:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,27 +13,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polyscene import pictures
+from polyscene import pictures, weights
 from polyscene.geometry import camera as geometry
 from polyscene.model import MultiTaskModel
 from polyscene.pictures import BadPicture, Picture, Source
 from polyscene.scene import Origin, Scene
-from polyscene.types import Camera, Target
+from polyscene.types import Camera
 
 __all__ = ["BadPicture", "Predictor", "Scene", "load", "predict_paths"]
 
+RUNS = Path("runs")
 STEP = 32  # network sizes are multiples of this, so that every stride of a pyramid divides them
 
 
 def load(name_or_path: str | Path = "starter", device: str = "auto") -> Predictor:
-    """A network ready to look at pictures: a run folder, a weights folder or a ``.safetensors`` file.
+    """A network ready to look at pictures: a run folder, a weights folder or a ``.safetensors`` file; or the name of a
+    run in ``runs/``, or ``starter``, the network that ``polyscene demo`` trained there.
 
     Raises ``FileNotFoundError`` or ``weights.BadWeights``, naming the remedy.
     """
-    from polyscene import weights
-
-    model, facts = weights.load(name_or_path)
+    model, facts = weights.load(_located(name_or_path))
     return Predictor(model, size=tuple(facts.get("size") or (192, 256)), device=device, facts=facts)
+
+
+def _located(name: str | Path) -> Path:
+    places = [Path(name), RUNS / ("demo" if name == "starter" else name)]
+    for place in places:
+        if place.exists():
+            return place
+    tried = " nor ".join(map(str, places))
+    raise FileNotFoundError(f"no weights at {tried}; `polyscene demo` trains the starter network in a few minutes")
 
 
 class Predictor:
@@ -55,38 +64,35 @@ class Predictor:
     @overload
     def __call__(self, source: Source, intrinsics: Any = None) -> Scene: ...
     @overload
-    def __call__(self, source: Sequence[Source], intrinsics: Any = None) -> list[Scene]: ...
+    def __call__(self, source: list[Any], intrinsics: Any = None) -> list[Scene]: ...
 
-    def __call__(self, source: Source | Sequence[Source], intrinsics: Any = None) -> Scene | list[Scene]:
-        """A path, PIL image, array (h, w, c), tensor (c, h, w); or a list, a stack (n, h, w, c) or batch (n, c, h, w),
-        which gives a list. ``intrinsics``: (3, 3) in pixels of the picture, where known; else the file's EXIF or a
-        guess stands in. Raises ``BadPicture``."""
-        stacked = isinstance(source, np.ndarray | Tensor) and source.ndim == 4
-        if stacked or isinstance(source, list | tuple):
-            return [self(item, intrinsics) for item in source]
-        return self._look(pictures.read(source), intrinsics)  # type: ignore[arg-type]  # no sequence any more
+    def __call__(self, source: Source | list[Any], intrinsics: Any = None) -> Scene | list[Scene]:
+        """A path, PIL image, array (h, w[, c]), tensor (c, h, w); or a list of such, which gives a list.
+        ``intrinsics``: (3, 3) in pixels of the picture, where known; else the file's EXIF or a guess stands in. Raises
+        ``BadPicture``."""
+        if isinstance(source, list):
+            return [self._look(pictures.read(item), intrinsics) for item in source]
+        return self._look(pictures.read(source), intrinsics)
 
     @torch.inference_mode()
     def _look(self, picture: Picture, intrinsics: Any) -> Scene:
         height, width = picture.pixels.shape[:2]
         matrix, origin = self._intrinsics(picture, intrinsics)
-        size = network_size((height, width), self.size)
+        camera = Camera(matrix[None, None], torch.eye(4)[None, None], torch.tensor([[origin != "assumed"]]))
+        camera = camera.to(self.device)
         image = torch.from_numpy(picture.pixels).to(self.device).movedim(-1, 0)[None].float() / 255
-        image = F.interpolate(image, size, mode="bilinear", antialias=True)
-        view = Camera(
-            geometry.resize_intrinsics(matrix, size[1] / width, size[0] / height)[None, None],
-            torch.eye(4)[None, None],
-            torch.tensor([[origin != "assumed"]]),
-        ).to(self.device)
-        raw = self.model(image[None], view).final
-        scale = self.model.focal_scale(view, size[1])[..., None, None, None]
+        size = network_size((height, width), self.size)
+        small = F.interpolate(image, size, mode="bilinear", antialias=True)
+        shrunk = geometry.resize_intrinsics(camera.intrinsics, size[1] / width, size[0] / height)
+        seen = self.model(small[None], replace(camera, intrinsics=shrunk))
+        # raw maps are enlarged, not values: class borders and depth come out smooth
+        final = {
+            name: F.interpolate(raw[0].float(), (height, width), mode="bilinear")[None]
+            for name, raw in seen.final.items()
+        }
         values = {}
-        for name, task in self.model.tasks.items():
-            grown = F.interpolate(raw[name][0].float(), (height, width), mode="bilinear")[None]
-            value = task.activate(grown)
-            everywhere = torch.ones_like(value[..., :1, :, :], dtype=torch.bool)
-            value = task.zoom(Target(value, everywhere), 1 / scale).value[0, 0]
-            array = value.movedim(0, -1).cpu().numpy()
+        for name, value in self.model.values(replace(seen, final=final), image[None], camera).items():
+            array = value[0, 0].movedim(0, -1).cpu().numpy()
             values[name] = array[..., 0] if array.shape[-1] == 1 else array
         return Scene(picture.pixels, values, dict(self.model.tasks), matrix.numpy(), origin, picture.name)
 
@@ -127,7 +133,7 @@ class Outcome:
 
 
 def predict_paths(
-    inputs: Sequence[str | Path], out: str | Path, weights: str | Path | Predictor = "starter", device: str = "auto"
+    inputs: Sequence[str | Path], out: str | Path, network: str | Path | Predictor = "starter", device: str = "auto"
 ) -> Outcome:
     """Every picture among ``inputs``, files and folders searched through, into ``out``: panel, ``.npz``, ``.glb``.
 
@@ -142,7 +148,7 @@ def predict_paths(
     if not found:
         suffixes = ", ".join(sorted(pictures.SUFFIXES))
         raise ValueError(f"no picture in {', '.join(map(str, inputs))}; looked for {suffixes}")
-    predictor = weights if isinstance(weights, Predictor) else load(weights, device)
+    predictor = network if isinstance(network, Predictor) else load(network, device)
     outcome = Outcome({}, {})
     shown = (
         TextColumn("[bold]predict"),

@@ -108,9 +108,8 @@ class Scene:
             "units": self.units,
             "tasks": [task.describe() for task in self.tasks.values()],
         }
-        np.savez_compressed(
-            arrays, image=self.image, intrinsics=self.intrinsics, about=np.array(json.dumps(about)), **self.values
-        )
+        stored: dict[str, Any] = {"image": self.image, "intrinsics": self.intrinsics, "about": json.dumps(about)}
+        np.savez_compressed(arrays, **stored, **dict[str, Any](self.values))
         if "depth" not in self.values:
             return [panel, arrays]
         pointcloud.mesh(self.depth, self.intrinsics, self.image).export(surface)
