@@ -109,8 +109,10 @@ def locate(path: str | Path) -> Path:
     file = Path(path).expanduser()
     if file.is_dir():
         file = file / FILE
+        if not file.is_file():
+            raise BadDescription(f"{file}: missing; `polyscene data describe {file.parent}` writes a first one")
     if not file.is_file():
-        raise BadDescription(f"{file}: no such description; `polyscene data describe {file.parent}` writes a first one")
+        raise BadDescription(f"{file}: no such folder or description; correct the path")
     return file
 
 
@@ -124,7 +126,7 @@ def load(path: str | Path) -> tuple[Description, Path]:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
         raise BadDescription("\n".join([f"{file}: this description cannot be used:", *lines])) from None
-    root = _expanded(description.root, file.parent)
+    root = _expanded(description.root, file.parent).resolve()
     if not root.is_dir():
         raise BadDescription(f"{file}: its root {root} is no folder; correct `root` or the environment variable in it")
     return description, root

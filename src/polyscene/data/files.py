@@ -19,7 +19,7 @@ MISSING = "restore it, or remove its frame from the split"
 
 def read_image(path: Path, cache: Path | None = None) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB. ``BadSample`` if the file is missing, cut short or no image."""
-    return _cached(path, cache, "image")
+    return _cached(path, cache, "image").view(np.uint8)
 
 
 def read_label(path: Path, cache: Path | None = None) -> Raw:

@@ -87,12 +87,9 @@ class Loader:
             yield collate(pending)
 
     def _permutation(self, epoch: int) -> Tensor:
-        count = len(self.dataset)
-        return (
-            torch.randperm(count, generator=_generator(self.seed, ORDER, epoch))
-            if self.shuffle
-            else torch.arange(count)
-        )
+        if not self.shuffle:
+            return torch.arange(len(self.dataset))
+        return torch.randperm(len(self.dataset), generator=_generator(self.seed, ORDER, epoch))
 
     def _drawn(self, position: int) -> Sample:
         epoch, place = divmod(position, len(self.dataset))

@@ -22,7 +22,7 @@ from torch import Tensor
 import polyscene
 from polyscene.data.base import BadSample, Dataset
 from polyscene.data.cache import cache_folder
-from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe, version
+from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe
 from polyscene.data.rooms.scene import CLASSES
 from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
 from polyscene.types import Camera, Sample, Target
@@ -80,8 +80,7 @@ class Rooms(Dataset):
         with _locked(self.folder / "lock"):
             for part in self.folder.glob("*.part"):
                 part.unlink()
-            facts = {**asdict(self.recipe), "version": version()}
-            (self.folder / "recipe.json").write_text(json.dumps(facts, indent=2))
+            (self.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=2))
             if missing := self._missing():
                 _render(self.recipe, self.folder, missing, self.workers)
 

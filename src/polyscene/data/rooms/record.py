@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -37,16 +37,17 @@ def version() -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a rendered scene depends on, besides its number and the code: ``size`` is (h, w)."""
+    """All that a rendered scene depends on besides its number: ``size`` is (h, w), ``code`` the generator's version."""
 
     seed: int
     views: int
     size: tuple[int, int]
     quality: Quality
+    code: str = field(default_factory=version)
 
     def key(self) -> str:
-        """Names the folder of the scenes rendered so, by this code."""
-        return hashlib.sha256(json.dumps([asdict(self), version()]).encode()).hexdigest()[:16]
+        """Names the folder of the scenes rendered so, by that code."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
     @property
     def dtype(self) -> np.dtype[np.void]:
@@ -81,12 +82,14 @@ class Recipe:
 
     def render(self, scene: int) -> NDArray[np.void]:
         """The records (views,) of a scene, a pure function of (recipe, scene)."""
+        if self.code != version():
+            raise RuntimeError("the code of the rooms changed since this rendering began; start it again")
         from polyscene.data.rooms import camera, labels, layout, render
 
         room = layout.generate(self.seed, scene)
         tracer = render.Tracer(room)
         records = np.zeros(self.views, self.dtype)
-        for number, view in enumerate(camera.views(room, self.views, size=self.size)):
+        for number, view in enumerate(camera.views(room, self.views, size=self.size, tracer=tracer)):
             truth = labels.labels(tracer, view)
             seed = int(np.random.SeedSequence([self.seed, scene, number]).generate_state(1)[0])
             picture = render.picture(tracer, view, truth, self.quality, seed)

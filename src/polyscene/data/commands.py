@@ -1,0 +1,141 @@
+"""What ``polyscene data ...`` does. Each returns the exit status; keywords are the options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+
+def listing() -> int:
+    """The data sets there are, with their keywords."""
+    from polyscene import parts
+    from polyscene.data import DATASETS
+
+    for name, target in DATASETS.items():
+        print(name)
+        for keyword in (parts.keywords(target) or {}).values():
+            need = " (required)" if keyword.required else ""
+            print(f"    {keyword.name}: {keyword.annotation}{need}")
+    return 0
+
+
+def render(
+    scenes: int = 16,
+    views: int = 2,
+    size: tuple[int, int] = (192, 256),
+    seed: int = 0,
+    split: Literal["train", "val"] = "train",
+    quality: Literal["fast", "high"] = "fast",
+    root: Path | None = None,
+    workers: int | None = None,
+) -> int:
+    """Render rooms into the cache; does only what is not there yet.
+
+    Args:
+        scenes: how many rooms.
+        views: pictures of each.
+        size: height and width.
+        seed: of the whole set.
+        split: training and held-out rooms have different numbers.
+        quality: of light and shadow; geometry and labels are the same.
+        root: instead of the cache folder.
+        workers: processes; all cores by default.
+    """
+    from polyscene.data.rooms.dataset import Rooms
+
+    rooms = Rooms(scenes, views, size, seed, split, quality=quality, root=root, workers=workers)
+    rooms.prepare()
+    print(rooms.folder)
+    return 0
+
+
+def describe(folder: Path, out: Path | None = None) -> int:
+    """Write a first polyscene.yaml for FOLDER by looking at it.
+
+    Args:
+        folder: where the pictures and labels lie, in sub-folders.
+        out: the file to write, FOLDER/polyscene.yaml by default; "-" prints it. Never overwrites.
+    """
+    from polyscene.data import describe as looking
+    from polyscene.data.description import FILE
+
+    if not folder.is_dir():
+        return _refuse(f"{folder}: no such folder")
+    try:
+        text = looking.describe(folder)
+    except ValueError as error:
+        return _refuse(str(error))
+    if out == Path("-"):
+        print(text, end="")
+        return 0
+    file = out or folder / FILE
+    if file.parent.resolve() != folder.resolve():
+        text = f"root: {folder.resolve()}\n{text}"
+    try:
+        with file.open("x") as opened:
+            opened.write(text)
+    except FileExistsError:
+        return _refuse(f"{file} exists; give another --out, or - to print the description")
+    except OSError as error:
+        return _refuse(
+            f"{file} cannot be written ({error.strerror}); give another --out, or - to print the description"
+        )
+    print(f"{file}: look through it, then: polyscene data verify {file}")
+    return 0
+
+
+def verify(path: Path) -> int:
+    """Read every file of a described folder and list what is wrong with it.
+
+    Args:
+        path: a folder with a polyscene.yaml, or such a file.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from polyscene.data.verify import verify as check
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verifying")
+        problems = check(path, lambda done, total: bar.update(task, completed=done, total=total))
+    for problem in problems:
+        print(f"{problem.file}\n    {problem.problem}\n    -> {problem.remedy}")
+    print(f"{len(problems)} problems" if problems else "nothing wrong")
+    return 1 if problems else 0
+
+
+def show(data: str, out: Path = Path("sheet.png"), split: str | None = None, count: int = 6, views: int = 1) -> int:
+    """Draw a contact sheet of samples with all their labels.
+
+    Args:
+        data: "rooms", or a folder with a polyscene.yaml, or such a file.
+        out: the PNG to write.
+        split: of the data set; all, or the training rooms, by default.
+        count: samples, evenly spread.
+        views: pictures a sample.
+    """
+    from polyscene.config import Part
+    from polyscene.data.sheet import contact_sheet
+    from polyscene.data.sources import make
+
+    if data == "rooms":
+        options = {"name": "rooms", "scenes": count, "views": views, "split": split or "train"}
+    else:
+        options = {"name": "folder", "path": data, "views": views, "split": split}
+    try:
+        dataset = make(Part.model_validate(options))
+        dataset.prepare()
+        spread = [round(place * (len(dataset) - 1) / max(1, count - 1)) for place in range(min(count, len(dataset)))]
+        sheet = contact_sheet([dataset.read(index) for index in spread], dataset.tasks)
+    except ValueError as error:
+        return _refuse(str(error))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+    print(out)
+    return 0
+
+
+def _refuse(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 2
