@@ -340,6 +340,7 @@ KINDS: dict[str, Callable[[Rng], F]] = {
     )
 }  # fmt: skip
 PICTORIAL = frozenset({"picture", "books", "screen", "outside"})
+_FEATURES = {"planks": 5.0, "tile": 4.0, "brick": 4.0, "stripes": 6.0, "pattern": 3.0, "wood": 2.0, "carpet": 4.0}
 _CENTRED = PICTORIAL | {"paper"}
 _ROW = {kind: row for row, kind in enumerate(KINDS)}
 _bank = np.zeros((len(KINDS) * VARIANTS, int(_STARTS[-1]), 3), np.uint8)
@@ -385,7 +386,7 @@ def _look(material: Material) -> list[float]:
     if material.kind in PICTORIAL:
         colour = colour / max(colour.max(), 1e-3)
     offset = [0.5, 0.5] if material.kind in _CENTRED else np.random.default_rng(material.seed).random(2)
-    period = 4.0 if material.kind in ("tile", "brick") else 1.0
+    period = _FEATURES.get(material.kind, 1.0)  # ``scale`` is one board, tile, brick or motif
     roughness = 0.04 + 0.5 * (1 - min(material.gloss, 1.0)) ** 2
     return [
         *colour, *material.second, 1 / (max(material.scale, 1e-3) * period), material.gloss, material.glow, *offset,
