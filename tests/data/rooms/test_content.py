@@ -168,7 +168,7 @@ def test_neighbouring_views_share_what_they_see(scenes: list[Scene], tracers: li
 @pytest.mark.parametrize(
     "mesh",
     [
-        shapes.box(), shapes.bevelled((1, 2, 0.5), 0.05), shapes.extruded(shapes.rounded_outline(1, 0.5, 0.1), 0.3),
+        shapes.box(), shapes.bevelled((1, 2, 0.5), 0.05), shapes.extruded(shapes.rounded_outline(1.0, 0.5, 0.1), 0.3),
         shapes.lathe([(0, 0), (1, 0), (0.8, 1), (0, 1)]), shapes.superellipsoid(0.3, 0.3), shapes.cushion((1, 1, 0.2)),
         shapes.tube([(np.cos(a), np.sin(a), 0) for a in np.arange(0, 6.2, 0.4)], 0.1, closed=True),
     ],

@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from . import palette, shapes
 from .prop import Pose, Prop, Surface
+from .shapes import Pair, Point
 
 Maker = Callable[[Generator], Prop]
 GAP = 0.001  # between a thing and what it stands on, metres
@@ -67,7 +68,7 @@ def bottle(rng: Generator) -> Prop:
     material = palette.clear(rng) if roll < 0.3 else palette.plastic(rng, roll > 0.8)
     profile = [(0, 0), (0.9 * r, 0), (r, 0.02 * h), (r, shoulder * h), (0.85 * r, (shoulder + 0.05) * h),
                (neck, (shoulder + 0.18) * h), (neck, 0.93 * h), (neck, 0.93 * h)]  # fmt: skip
-    prop.add(shapes.lathe(profile[:-1], 16, 55), material)
+    prop.add(shapes.lathe(profile[:-1], 16, 55.0), material)
     prop.add(shapes.cylinder(12), palette.plastic(rng), (0, 0, 0.92 * h), (1.15 * neck, 1.15 * neck, 0.08 * h))
     if rng.random() < 0.7:
         label = palette.printed(rng)
@@ -138,14 +139,14 @@ def vase(rng: Generator) -> Prop:
         (radius[-2] - 0.006, 0.85 * h),
         (0, 0.7 * h),
     ]
-    prop.add(shapes.lathe(profile, 20, 60), palette.ceramic(rng))
+    prop.add(shapes.lathe(profile, 20, 60.0), palette.ceramic(rng))
     if rng.random() < 0.5:
-        _foliage(prop, rng, (0, 0, 0.8 * h), rng.uniform(0.15, 0.3), int(rng.integers(20, 60)), 0.03)
+        _foliage(prop, rng, (0, 0, 0.8 * h), rng.uniform(0.15, 0.3), int(rng.integers(20, 60.0)), 0.03)
     return prop
 
 
 def _foliage(
-    prop: Prop, rng: Generator, root: tuple[float, float, float], reach: float, count: int, width: float
+    prop: Prop, rng: Generator, root: Point, reach: float, count: int, width: float
 ) -> None:
     """Leaves on a few stems that spread upward from ``root``."""
     stems = max(3, count // 9)
@@ -357,7 +358,7 @@ def crate(rng: Generator) -> Prop:
     return prop
 
 
-def _crumpled(rng: Generator, size: tuple[float, float, float], amount: float) -> shapes.Mesh:
+def _crumpled(rng: Generator, size: Point, amount: float) -> shapes.Mesh:
     mesh = shapes.superellipsoid(0.7, 0.8, 14, 24)
     bump = np.zeros(len(mesh.vertices), np.float32)
     for k in (3, 5, 9):
@@ -429,8 +430,8 @@ def laptop(rng: Generator) -> Prop:
 def _keys(
     prop: Prop,
     material: palette.Material,
-    low: tuple[float, float],
-    high: tuple[float, float],
+    low: Pair,
+    high: Pair,
     z: float,
     columns: int,
     rows: int,

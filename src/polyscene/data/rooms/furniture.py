@@ -11,11 +11,12 @@ from . import palette, shapes
 from .palette import Style
 from .prop import Prop, Surface
 from .scene import Material
+from .shapes import Pair, Point
 
 Maker = Callable[[Generator, Style], Prop]
 
 
-def _legs(prop: Prop, rng: Generator, material: Material, half: tuple[float, float], height: float, kind: int) -> None:
+def _legs(prop: Prop, rng: Generator, material: Material, half: Pair, height: float, kind: int) -> None:
     """Four legs whose outer corners lie at ``half``."""
     thick = rng.uniform(0.03, 0.08)
     for sx in (-1, 1):
@@ -52,7 +53,7 @@ def _pull(prop: Prop, rng: Generator, style: Style, x: float, z: float, y: float
 
 
 def cupboard(
-    prop: Prop, rng: Generator, style: Style, low: tuple[float, float, float], high: tuple[float, float, float],
+    prop: Prop, rng: Generator, style: Style, low: Point, high: Point,
     fronts: str, handle: int, carcass: Material | None = None, front: Material | None = None,
 ) -> None:  # fmt: skip
     """A closed box with ``fronts``: one letter a column; d door, e pair of stacked doors, 2-4 drawers, o open."""
@@ -87,7 +88,7 @@ def cupboard(
                 _pull(prop, rng, style, (a + b) / 2, d - 0.06, y0 - thick, False, handle)
 
 
-def _open_box(prop: Prop, board: Material, low: tuple[float, ...], high: tuple[float, ...]) -> None:
+def _open_box(prop: Prop, board: Material, low: Point, high: Point) -> None:
     (x0, y0, z0), (x1, y1, z1) = low, high
     t = 0.018
     prop.block(board, (x0, y0, z0), (x0 + t, y1, z1), grain="z")
@@ -98,7 +99,7 @@ def _open_box(prop: Prop, board: Material, low: tuple[float, ...], high: tuple[f
     prop.surfaces.append(Surface("shelf", (x0 + t, y0), (x1 - t, y1 - t), z0 + t, z1 - z0 - 2 * t))
 
 
-def table(rng: Generator, style: Style, kind: str = "table", size: tuple[float, float, float] | None = None) -> Prop:
+def table(rng: Generator, style: Style, kind: str = "table", size: Point | None = None) -> Prop:
     """Dining table or, by ``size``, any other: round or rectangular, on legs, a pedestal, frames or panels."""
     prop = Prop("table")
     width, depth, height = size or (rng.uniform(0.8, 2.2), rng.uniform(0.7, 1.05), rng.uniform(0.7, 0.78))
@@ -228,7 +229,7 @@ def wooden_chair(rng: Generator, style: Style) -> Prop:
     lean = shapes.turn_x(-rng.uniform(0.05, 0.22))
     back = height - seat
 
-    def leaning(low: tuple[float, float, float], high: tuple[float, float, float], grain: str) -> None:
+    def leaning(low: Point, high: Point, grain: str) -> None:
         size = np.subtract(high, low)
         at = lean @ ((np.add(low, high)) / 2).astype(np.float32) + (0, y, seat - 0.02)
         prop.add(shapes.box(), timber, at, size, lean, grain=grain)  # type: ignore[arg-type]
@@ -382,7 +383,7 @@ def sofa(rng: Generator, style: Style, seats: int | None = None) -> Prop:
     )
     back = rng.uniform(0.16, 0.28)
 
-    def pad(low: tuple[float, float, float], high: tuple[float, float, float], softness: float) -> None:
+    def pad(low: Point, high: Point, softness: float) -> None:
         size = np.subtract(high, low)
         prop.add(shapes.cushion(size.tolist(), softness), cover, np.add(low, high) / 2)
 
@@ -425,7 +426,7 @@ def bed(rng: Generator, style: Style) -> Prop:
         prop.block(frame, (-width / 2 - 0.05, length / 2, 0), (width / 2 + 0.05, length / 2 + 0.06, head), 0.015)
     prop.add(
         shapes.cushion((width, length - 0.02, mattress + 0.02), 0.15),
-        palette.white(rng, 0),
+        palette.white(rng, 0.0),
         (0, 0, base + mattress / 2),
     )
     cloth = palette.fabric(rng)
@@ -438,7 +439,7 @@ def bed(rng: Generator, style: Style) -> Prop:
     waves = sum(rng.uniform(0.003, 0.012) * np.sin(a * s + b * t + c) for a, b, c in rng.uniform(2, 14, (5, 3)))
     z = top + 0.045 + waves - drop
     prop.add(shapes.sheet(np.stack([x + np.sign(s) * (drop > 0) * (0.01 + waves), y, z], -1)), cloth)
-    pillow = palette.white(rng, 0) if rng.random() < 0.6 else palette.fabric(rng)
+    pillow = palette.white(rng, 0.0) if rng.random() < 0.6 else palette.fabric(rng)
     for k in range(2 if width > 1.25 else 1):
         x = 0.0 if width < 1.25 else (-1 + 2 * k) * width / 4
         tilt = shapes.turn_x(rng.uniform(0.1, 0.6)) @ shapes.turn_z(rng.normal(0, 0.1))
@@ -453,7 +454,7 @@ def bed(rng: Generator, style: Style) -> Prop:
     return prop
 
 
-def chest(rng: Generator, style: Style, size: tuple[float, float, float] | None = None) -> Prop:
+def chest(rng: Generator, style: Style, size: Point | None = None) -> Prop:
     """Drawers and doors on a plinth or legs: sideboards, dressers, night stands, tv benches, filing cabinets."""
     prop = Prop("furniture")
     width, depth, height = size or (rng.uniform(0.6, 1.8), rng.uniform(0.38, 0.52), rng.uniform(0.5, 1.2))
@@ -499,7 +500,7 @@ def wardrobe(rng: Generator, style: Style) -> Prop:
     return prop
 
 
-def bookcase(rng: Generator, style: Style, size: tuple[float, float, float] | None = None) -> Prop:
+def bookcase(rng: Generator, style: Style, size: Point | None = None) -> Prop:
     """Open shelves, sometimes with doors below."""
     prop = Prop("furniture")
     width, depth, height = size or (rng.uniform(0.4, 1.0), rng.uniform(0.24, 0.4), rng.uniform(0.8, 2.1))
@@ -591,7 +592,7 @@ def base_units(rng: Generator, style: Style, width: float, sink: bool, stove: bo
     washer_at = int(order[2]) if count > 3 and rng.random() < 0.6 else -1
     front = -depth / 2
     prop.block(style.carcass, (x0, front + 0.06, 0), (x0 + width, depth / 2, plinth))
-    hole: tuple[float, float] | None = None
+    hole: Pair | None = None
     for k in range(count):
         a, b = x0 + k * unit, x0 + (k + 1) * unit
         high = height - thick
@@ -664,7 +665,7 @@ def base_units(rng: Generator, style: Style, width: float, sink: bool, stove: bo
 
 
 def _oven(
-    prop: Prop, rng: Generator, style: Style, low: tuple[float, float, float], high: tuple[float, float, float]
+    prop: Prop, rng: Generator, style: Style, low: Point, high: Point
 ) -> None:
     (x0, y0, z0), (x1, y1, z1) = low, high
     body = palette.metal(rng, False) if rng.random() < 0.6 else palette.plastic(rng, True)
@@ -680,7 +681,7 @@ def _oven(
 
 
 def _basin(
-    prop: Prop, material: Material, low: tuple[float, float], high: tuple[float, float], z: float, deep: float
+    prop: Prop, material: Material, low: Pair, high: Pair, z: float, deep: float
 ) -> None:
     (x0, y0), (x1, y1) = low, high
     i = 0.03
@@ -699,7 +700,7 @@ def _basin(
     prop.block(material, (x1, y0, z), (x1 + w, y1, z + 0.004))
 
 
-def _tap(prop: Prop, style: Style, at: tuple[float, float, float], height: float, reach: float) -> None:
+def _tap(prop: Prop, style: Style, at: Point, height: float, reach: float) -> None:
     x, y, z = at
     steps = np.linspace(0, np.pi, 8)
     arc = np.c_[

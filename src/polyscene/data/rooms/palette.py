@@ -59,7 +59,7 @@ def floor(rng: Generator) -> Material:
         return carpet(rng)
     if roll < 0.95:
         return replace(marble(rng), scale=rng.uniform(0.6, 1.5))
-    return Material("noise", hsv(rng.random(), 0.1, rng.uniform(0.3, 0.8)), hsv(0, 0, 0.5), 0.03, 0.2, seed=_seed(rng))
+    return Material("noise", hsv(rng.random(), 0.1, rng.uniform(0.3, 0.8)), hsv(0.0, 0.0, 0.5), 0.03, 0.2, seed=_seed(rng))
 
 
 def carpet(rng: Generator) -> Material:

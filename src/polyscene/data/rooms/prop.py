@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from . import shapes
 from .scene import CLASSES, Array, Light, Material, Part
-from .shapes import Mesh
+from .shapes import Floats, Mesh, Pair, Point, Vector
 
 Grain = Literal["x", "y", "z"]
 
@@ -27,8 +27,8 @@ class Surface(NamedTuple):
     """A level rectangle things may stand on, local to its prop: ``kind`` says what is expected there."""
 
     kind: str
-    low: tuple[float, float]
-    high: tuple[float, float]
+    low: Pair
+    high: Pair
     z: float
     headroom: float = 1.0
 
@@ -36,14 +36,14 @@ class Surface(NamedTuple):
 class Piece(NamedTuple):
     mesh: Mesh
     material: Material
-    texture: Array
+    texture: Floats
 
 
 @dataclass(frozen=True)
 class Pose:
     """Turned by ``yaw`` about z, then moved to ``at``."""
 
-    at: tuple[float, float, float]
+    at: Point
     yaw: float = 0.0
 
     def matrix(self) -> Array:
@@ -52,7 +52,7 @@ class Pose:
         matrix[:3, 3] = self.at
         return matrix
 
-    def point(self, x: float, y: float, z: float = 0.0) -> tuple[float, float, float]:
+    def point(self, x: float, y: float, z: float = 0.0) -> Point:
         c, s = float(np.cos(self.yaw)), float(np.sin(self.yaw))
         return self.at[0] + c * x - s * y, self.at[1] + s * x + c * y, self.at[2] + z
 
@@ -70,17 +70,17 @@ class Prop:
         self.surfaces: list[Surface] = []
         self.lights: list[Light] = []
         self.pieces: list[Piece] = []
-        self._bounds: Array | None = None
+        self._bounds: NDArray[np.float64] | None = None
 
     def add(
         self,
         mesh: Mesh,
         material: Material,
-        at: ArrayLike = (0.0, 0.0, 0.0),
-        size: ArrayLike = 1.0,
-        turn: Array | None = None,
+        at: Vector = (0.0, 0.0, 0.0),
+        size: Vector = 1.0,
+        turn: Floats | None = None,
         grain: Grain = "x",
-        texture: Array | None = None,
+        texture: Floats | None = None,
     ) -> None:
         """``mesh`` scaled, turned and moved; ``texture`` (4, 4) carries a local point into its texture."""
         piece = Piece(shapes.moved(mesh, at, turn, size), material, _GRAIN[grain] if texture is None else texture)
@@ -88,20 +88,20 @@ class Prop:
         self._bounds = None
 
     def block(
-        self, material: Material, low: Sequence[float], high: Sequence[float], bevel: float = 0.0, grain: Grain = "x"
+        self, material: Material, low: Vector, high: Vector, bevel: float = 0.0, grain: Grain = "x"
     ) -> None:
         """A box from corner ``low`` to corner ``high``."""
-        size = [b - a for a, b in zip(low, high, strict=True)]
-        at = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+        a, b = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        size, at = b - a, (a + b) / 2
         if bevel > 0:
             self.add(shapes.bevelled(size, bevel), material, at, grain=grain)
         else:
             self.add(shapes.box(), material, at, size, grain=grain)
 
-    def rod(self, material: Material, start: ArrayLike, end: ArrayLike, radius: float, segments: int = 8) -> None:
+    def rod(self, material: Material, start: Vector, end: Vector, radius: float, segments: int = 8) -> None:
         self.add(shapes.tube([start, end], radius, segments), material)
 
-    def panel(self, material: Material, low: tuple[float, float], high: tuple[float, float], y: float) -> None:
+    def panel(self, material: Material, low: Pair, high: Pair, y: float) -> None:
         """A flat picture in the plane ``y`` facing the front, x and z from ``low`` to ``high``.
 
         The texture, centred on its origin, is stretched so that it spans the panel once, upright.
@@ -113,7 +113,7 @@ class Prop:
         texture[:3, 3] = -texture[0, 0] * (x0 + x1) / 2, -y, -texture[2, 2] * (z0 + z1) / 2
         self.add(mesh, material, texture=texture)
 
-    def plate(self, material: Material, low: tuple[float, float], high: tuple[float, float], z: float) -> None:
+    def plate(self, material: Material, low: Pair, high: Pair, z: float) -> None:
         """A flat print in the level plane ``z`` facing up, spanning the texture once."""
         (x0, y0), (x1, y1) = low, high
         mesh = shapes.quad((x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z))
@@ -127,21 +127,21 @@ class Prop:
         matrix = pose.matrix()
         back = np.linalg.inv(matrix)
         for mesh, material, texture in other.pieces:
-            vertices = mesh.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+            vertices = (mesh.vertices @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
             self.pieces.append(Piece(mesh._replace(vertices=vertices), material, texture @ back))
         self._bounds = None
 
     @property
-    def bounds(self) -> Array:
+    def bounds(self) -> NDArray[np.float64]:
         """(2, 3): the lowest and highest local corner."""
         if self._bounds is None:
             low = np.min([p.mesh.vertices.min(0) for p in self.pieces], 0)
             high = np.max([p.mesh.vertices.max(0) for p in self.pieces], 0)
-            self._bounds = np.stack([low, high])
+            self._bounds = np.stack([low, high]).astype(np.float64)
         return self._bounds
 
     @property
-    def size(self) -> NDArray[np.float32]:
+    def size(self) -> NDArray[np.float64]:
         return self.bounds[1] - self.bounds[0]
 
     def parts(self, pose: Pose, instance: int) -> Iterator[Part]:
@@ -163,6 +163,6 @@ class Prop:
         for light in self.lights:
             yield Light(turn @ light.centre + matrix[:3, 3], turn @ light.u, turn @ light.v, light.power)
 
-    def shine(self, centre: ArrayLike, power: ArrayLike, u: ArrayLike = (0, 0, 0), v: ArrayLike = (0, 0, 0)) -> None:
+    def shine(self, centre: Vector, power: Vector, u: Vector = (0, 0, 0), v: Vector = (0, 0, 0)) -> None:
         """Adds a light at a local point."""
         self.lights.append(Light(*(np.asarray(a, np.float32) for a in (centre, u, v, power))))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import clutter
 from .prop import Pose, Prop
 from .scene import Light, Part
+from .shapes import Floats, Number, Vector
 
 CELL = 0.05  # metres
 
@@ -31,7 +32,7 @@ class Wall:
         c, d = float(np.cos(self.yaw)), float(np.sin(self.yaw))
         return Pose((self.start[0] + c * s + d * out, self.start[1] + d * s - c * out, z), self.yaw)
 
-    def free(self, s0: float, s1: float, z0: float, z1: float) -> bool:
+    def free(self, s0: Number, s1: Number, z0: Number, z1: Number) -> bool:
         if s0 < 0 or s1 > self.length:
             return False
         return all(s1 <= a or s0 >= b or z1 <= c or z0 >= d for a, b, c, d in self.used)
@@ -71,7 +72,7 @@ class Room:
         x, y = self.outline.T
         return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
-    def _cells(self, low: NDArray, high: NDArray, pose: Pose) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
+    def _cells(self, low: Floats, high: Floats, pose: Pose) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
         """The grid window and the cells in it that a local rectangle covers; None where it leaves the grid."""
         corners = np.array([(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])])
         c, s = np.cos(pose.yaw), np.sin(pose.yaw)
@@ -95,7 +96,7 @@ class Room:
         found = self._cells(low, high, pose)
         return found is not None and not (self.taken[found[0]] & found[1]).any()
 
-    def reserve(self, low: Sequence[float], high: Sequence[float], pose: Pose) -> None:
+    def reserve(self, low: Vector, high: Vector, pose: Pose) -> None:
         found = self._cells(np.asarray(low), np.asarray(high), pose)
         if found is not None:
             self.taken[found[0]] |= found[1]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .scene import Array
+
+Floats = NDArray[np.floating]
+Number = float | int
+Vector = Sequence[Any] | NDArray[Any] | Number  # what numpy makes an array of
+Pair = tuple[Number, Number]
+Point = tuple[Number, Number, Number]
 
 
 class Mesh(NamedTuple):
@@ -27,12 +33,12 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
     return Mesh(np.concatenate([m.vertices for m in meshes]), faces.astype(np.int32), meshes[0].smooth)
 
 
-def moved(mesh: Mesh, by: ArrayLike = (0.0, 0.0, 0.0), turn: Array | None = None, size: ArrayLike = 1.0) -> Mesh:
+def moved(mesh: Mesh, by: Vector = (0.0, 0.0, 0.0), turn: Floats | None = None, size: Vector = 1.0) -> Mesh:
     """Scaled by ``size``, then turned by the rotation ``turn`` (3, 3), then moved ``by``."""
     vertices = mesh.vertices * np.asarray(size, np.float32)
     if turn is not None:
         vertices = vertices @ turn.T
-    return mesh._replace(vertices=vertices + np.asarray(by, np.float32))
+    return mesh._replace(vertices=(vertices + np.asarray(by, np.float32)).astype(np.float32, copy=False))
 
 
 def turn_x(angle: float) -> Array:
@@ -72,7 +78,7 @@ def box() -> Mesh:
     return Mesh(signs, np.array(faces, np.int32))
 
 
-def bevelled(size: Sequence[float], bevel: float) -> Mesh:
+def bevelled(size: Vector, bevel: float) -> Mesh:
     """A box of ``size`` about the origin whose twelve edges are cut by ``bevel`` metres."""
     half = np.asarray(size, np.float32) / 2
     bevel = min(bevel, 0.45 * 2 * float(half.min()))
@@ -98,7 +104,7 @@ def _unit_bevel() -> Mesh:
     return Mesh(vertices.astype(np.float32), _outward(vertices, np.array(faces, np.int32)))
 
 
-def _outward(vertices: Array, faces: NDArray[np.int32]) -> NDArray[np.int32]:
+def _outward(vertices: Floats, faces: NDArray[np.int32]) -> NDArray[np.int32]:
     """Faces of a solid that is convex about the origin, all turned outward."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), a + b + c) < 0
@@ -106,7 +112,7 @@ def _outward(vertices: Array, faces: NDArray[np.int32]) -> NDArray[np.int32]:
     return faces
 
 
-def extruded(outline: ArrayLike, height: float, smooth: bool = False) -> Mesh:
+def extruded(outline: Vector, height: float, smooth: bool = False) -> Mesh:
     """A prism from z = 0 to ``height`` over a star-shaped counter-clockwise ``outline`` (k, 2)."""
     ring = np.asarray(outline, np.float32)
     k = len(ring)
@@ -139,7 +145,7 @@ def _circle(segments: int) -> Array:
     return np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
 
 
-def lathe(profile: ArrayLike, segments: int = 16, crease: float = 40.0) -> Mesh:
+def lathe(profile: Vector, segments: int = 16, crease: float = 40.0) -> Mesh:
     """The surface a ``profile`` (k, 2) of (radius, z), listed from the bottom's outside upward, sweeps about z.
 
     The profile breaks into separately smooth bands where it bends by more than ``crease`` degrees.
@@ -184,7 +190,7 @@ def superellipsoid(vertical: float = 1.0, around: float = 1.0, rows: int = 8, se
     v = np.linspace(-np.pi / 2, np.pi / 2, rows + 1)[:, None]
     u = np.linspace(0, 2 * np.pi, segments, endpoint=False)[None]
 
-    def power(value: Array, exponent: float) -> Array:
+    def power(value: Floats, exponent: float) -> Floats:
         return np.sign(value) * np.abs(value) ** exponent
 
     x = power(np.cos(v), vertical) * power(np.cos(u), around)
@@ -194,13 +200,13 @@ def superellipsoid(vertical: float = 1.0, around: float = 1.0, rows: int = 8, se
     return Mesh(vertices, _ring_faces(rows + 1, segments), True)
 
 
-def cushion(size: Sequence[float], softness: float = 0.35) -> Mesh:
+def cushion(size: Vector, softness: float = 0.35) -> Mesh:
     """A padded block of ``size`` about the origin; greater ``softness`` is rounder."""
     mesh = superellipsoid(round(softness, 1), round(0.7 * softness, 1) or 0.1, 8, 20)
-    return moved(mesh, size=np.asarray(size) / 2)
+    return moved(mesh, size=np.asarray(size, np.float32) / 2)
 
 
-def tube(path: ArrayLike, radius: float, segments: int = 8, closed: bool = False) -> Mesh:
+def tube(path: Vector, radius: float, segments: int = 8, closed: bool = False) -> Mesh:
     """A round tube along ``path`` (k, 3)."""
     points = np.asarray(path, np.float32)
     if closed:
@@ -223,7 +229,7 @@ def tube(path: ArrayLike, radius: float, segments: int = 8, closed: bool = False
     return Mesh(ring.reshape(-1, 3).astype(np.float32), _ring_faces(len(ring), segments), True)
 
 
-def rounded_path(corners: ArrayLike, radius: float, steps: int = 4) -> Array:
+def rounded_path(corners: Vector, radius: float, steps: int = 4) -> Array:
     """The polyline ``corners`` (k, 3) with its inner corners rounded by ``radius``."""
     points = np.asarray(corners, np.float32)
     path = [points[0]]
@@ -238,18 +244,18 @@ def rounded_path(corners: ArrayLike, radius: float, steps: int = 4) -> Array:
     return np.asarray(path, np.float32)
 
 
-def sheet(points: Array, smooth: bool = True) -> Mesh:
+def sheet(points: Floats, smooth: bool = True) -> Mesh:
     """A surface through a grid of ``points`` (rows, columns, 3)."""
     rows, columns = points.shape[:2]
     return Mesh(points.reshape(-1, 3).astype(np.float32), _cached_grid_faces(rows, columns), smooth)
 
 
-def quad(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike) -> Mesh:
+def quad(a: Vector, b: Vector, c: Vector, d: Vector) -> Mesh:
     """A flat quadrilateral, counter-clockwise seen from its front."""
     return Mesh(np.array([a, b, c, d], np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.int32))
 
 
-def blades(roots: Array, directions: Array, lengths: Array, widths: Array, droop: Array) -> Mesh:
+def blades(roots: Floats, directions: Floats, lengths: Floats, widths: Floats, droop: Floats) -> Mesh:
     """Leaves: bent pointed strips from ``roots`` (n, 3) along unit ``directions`` (n, 3), sagging by ``droop``."""
     t = np.array([0.0, 0.35, 0.7, 1.0], np.float32)
     breadth = np.array([0.15, 1.0, 0.75, 0.0], np.float32) / 2
