@@ -6,5 +6,6 @@ DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
     "folder": "polyscene.data.folder:Folder",
 }
+LABELS = {"rooms": ("semseg", "depth", "normals", "edges")}  # by data sets that always label the same
 
 __getattr__ = parts.exports(DATASETS)

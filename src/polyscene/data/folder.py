@@ -84,7 +84,7 @@ class Folder(Dataset):
         return Sample(
             images=torch.stack(images),
             targets={
-                name: Target(torch.stack([one.value for one in each]), torch.stack([one.valid for one in each]))
+                name: Target(torch.cat([one.value for one in each]), torch.cat([one.valid for one in each]))
                 for name, each in labels.items()
             },
             camera=self._camera(frames, sizes[0]),
@@ -98,14 +98,14 @@ class Folder(Dataset):
         return torch.from_numpy(np.array(files.read_image(frame.image, self._cache))).movedim(-1, 0).contiguous() / 255
 
     def label(self, name: str, frame: Frame, image_size: tuple[int, int]) -> Target:
-        """One frame's label (c, h, w), at the size it is stored in; ``image_size`` is what the size is declared by."""
+        """One frame's label (1, c, h, w) at the size it is stored in, declared by that of its image (h, w)."""
         label, task = self.description.tasks[name], self.tasks[name]
         size = label.stored_size(image_size)
         path = self._labels(label.path, frame.split).get(frame.id)
         if path is None:
             if label.optional:
-                blank = torch.zeros(task.value_channels, *size)
-                return task.accept(Target(blank, torch.zeros(1, *size, dtype=torch.bool)))
+                blank = torch.zeros(1, task.value_channels, *size)
+                return task.accept(Target(blank, torch.zeros(1, 1, *size, dtype=torch.bool)))
             pattern = label.path.replace("{split}", frame.split or "").replace("{id}", frame.id)
             remedy = f"{files.MISSING}, or declare `optional: true` for {name}"
             raise BadSample(self.root / pattern, f"missing ({name} of frame {frame.id})", remedy)
@@ -140,18 +140,18 @@ class Folder(Dataset):
 
 
 def decode(raw: np.ndarray, label: Label, channels: int, path: Path) -> Target:
-    """A stored array as values (c, h, w) float32 and their validity, by the declared encoding."""
+    """A stored array as values (1, c, h, w) float32 and their validity, by the declared encoding."""
     array = raw[..., None] if raw.ndim == 2 else raw
     if array.shape[-1] == 4 and channels == 3:
         array = array[..., :3]
     if array.shape[-1] != channels:
         found = f"{array.shape[-1]} channels where {channels} are expected"
         raise BadSample(path, found, "store the label itself, not a coloured picture of it")
-    numbers = torch.from_numpy(np.moveaxis(array, -1, 0).astype(np.float32))
-    valid = torch.ones(1, *numbers.shape[-2:], dtype=torch.bool)
+    numbers = torch.from_numpy(np.moveaxis(array, -1, 0)[None].astype(np.float32, order="C"))
+    valid = torch.ones(1, 1, *numbers.shape[-2:], dtype=torch.bool)
     if label.invalid is not None:
         sentinel = _column(label.invalid, channels)
-        valid &= ~((numbers == sentinel) | (numbers.isnan() & sentinel.isnan())).all(0, keepdim=True)
+        valid &= ~((numbers == sentinel) | (numbers.isnan() & sentinel.isnan())).all(-3, keepdim=True)
     for number in label.ignore:
         valid &= numbers != number
     if label.threshold is not None:
@@ -187,7 +187,10 @@ def list_frames(spec: Description, root: Path, split: str | None, file: Path) ->
     part = spec.splits[split]
     frames = _frames_in(spec, root, part.folder)
     if part.file is not None:
-        listed = (root / part.file).read_text().split()
+        try:
+            listed = (root / part.file).read_text().split()
+        except OSError as error:
+            raise BadDescription(f"{file}: splits.{split}: {root / part.file}: {error.strerror}") from None
         by_id = {frame.id: frame for frame in frames}
         if lost := [name for name in listed if name not in by_id]:
             missing = ", ".join(lost[:5])

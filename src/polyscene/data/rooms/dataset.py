@@ -96,16 +96,16 @@ class Rooms(Dataset):
             return Target(value, valid)
 
         return Sample(
-            images=_tensor(records["rgb"]).float() / 255,
+            images=torch.from_numpy(records["rgb"]).float().div_(255),
             targets={
-                "semseg": target(_tensor(records["semseg"]).long()),
-                "depth": target(_tensor(records["depth"])),
-                "normals": target(_tensor(records["normals"]).float() * NORMAL_STEP),
+                "semseg": target(torch.from_numpy(records["semseg"]).long()),
+                "depth": target(torch.from_numpy(records["depth"]).clone()),
+                "normals": target(torch.from_numpy(records["normals"]).float().mul_(NORMAL_STEP)),
                 "edges": target(_bits(records["edges"], size).float()),
             },
             camera=Camera(
-                _tensor(records["intrinsics"]),
-                _tensor(records["world_from_camera"]),
+                torch.from_numpy(records["intrinsics"]).clone(),
+                torch.from_numpy(records["world_from_camera"]).clone(),
                 torch.ones(len(records), dtype=torch.bool),
             ),
             present=torch.ones(len(records), dtype=torch.bool),
@@ -115,7 +115,7 @@ class Rooms(Dataset):
 
     def instances(self, index: int) -> Tensor:
         """(v, 1, h, w) ids, unique to each object of the scene and the same in all its views."""
-        return _tensor(self.records(index)["instance"].astype(np.int32))
+        return torch.from_numpy(self.records(index)["instance"].astype(np.int32))
 
     def records(self, index: int) -> np.ndarray:
         """The stored views (v,), memory-mapped; see ``Recipe.dtype``."""
@@ -127,13 +127,9 @@ class Rooms(Dataset):
             raise BadSample(file, "not rendered", "call prepare(), or run `polyscene data render`") from None
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array))  # a copy: the map is read-only, and not contiguous over views
-
-
 def _bits(packed: np.ndarray, size: tuple[int, int]) -> Tensor:
     flat = np.unpackbits(packed, axis=1, count=size[0] * size[1])
-    return torch.from_numpy(flat.reshape(-1, 1, *size)).bool()
+    return torch.from_numpy(flat.reshape(-1, 1, *size)).view(torch.bool)
 
 
 @contextmanager

@@ -66,7 +66,8 @@ class Recipe:
                 ("valid", "u1", (packed,)),
                 ("intrinsics", "<f4", (3, 3)),
                 ("world_from_camera", "<f4", (4, 4)),
-            ]
+            ],
+            align=True,
         )
 
     def file(self, folder: Path, scene: int) -> Path:
@@ -77,8 +78,8 @@ class Recipe:
         return file.exists() and file.stat().st_size == self.views * self.dtype.itemsize
 
     def open(self, folder: Path, scene: int) -> NDArray[np.void]:
-        """The records (views,) of a rendered scene, memory-mapped."""
-        return np.memmap(self.file(folder, scene), self.dtype, "r", shape=(self.views,))
+        """The records (views,) of a rendered scene, memory-mapped (copy on write)."""
+        return np.memmap(self.file(folder, scene), self.dtype, "c", shape=(self.views,))
 
     def render(self, scene: int) -> NDArray[np.void]:
         """The records (views,) of a scene, a pure function of (recipe, scene)."""
