@@ -1,0 +1,116 @@
+"""Checkpoints: a directory of safetensors and JSON, replaced as a whole. Nothing is pickled or unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+TENSORS, TREE = "state.safetensors", "state.json"
+
+
+class BadCheckpoint(ValueError):
+    """A checkpoint that cannot be used: not ours, cut short, or of another model."""
+
+
+def replace(target: Path, fill: Callable[[Path], None]) -> None:
+    """``fill`` writes a new directory, which then takes the place of ``target``. Killed at any moment, the old or the
+    new one is whole; ``recover`` finds it."""
+    recover(target)
+    fresh, old = _beside(target, "new"), _beside(target, "old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    fill(fresh)
+    for file in fresh.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Puts the old directory back if a kill fell between the two renames of ``replace``."""
+    old = _beside(target, "old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f"{target.name}.{suffix}")
+
+
+def save_state(directory: Path, tree: dict[str, Any]) -> None:
+    """Nested dictionaries and lists of tensors, numbers, strings and None."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _split(tree, "", tensors)
+    save_file(_storable(tensors), directory / TENSORS)
+    (directory / TREE).write_text(json.dumps({"format": "polyscene training state 1", "tree": skeleton}))
+
+
+def load_state(directory: Path) -> dict[str, Any]:
+    """The inverse of ``save_state``, on the CPU. ``BadCheckpoint`` says which file is missing, damaged or not ours."""
+    try:
+        document = json.loads((directory / TREE).read_text())
+        if not isinstance(document, dict) or document.get("format") != "polyscene training state 1":
+            raise BadCheckpoint(f"{directory / TREE} is not a training state of this version")
+        return _join(document["tree"], load_file(directory / TENSORS))
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"{error.filename or directory} is missing; {_remedy(directory)}") from None
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise BadCheckpoint(f"{directory} is damaged or not ours ({error}); {_remedy(directory)}") from None
+
+
+def _remedy(directory: Path) -> str:
+    return f"remove {directory} to start over, or restore it from a copy"
+
+
+def _split(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    match node:
+        case Tensor():
+            tensors[path] = node
+            return {"$tensor": path}
+        case dict():
+            if all(isinstance(key, str) and not key.startswith("$") for key in node):
+                return {key: _split(item, f"{path}/{key}", tensors) for key, item in node.items()}
+            return {"$items": [[key, _split(item, f"{path}/{key}", tensors)] for key, item in node.items()]}
+        case list() | tuple():
+            return [_split(item, f"{path}/{index}", tensors) for index, item in enumerate(node)]
+        case None | bool() | int() | float() | str():
+            return node
+    raise TypeError(f"state {path!r} is a {type(node).__name__}; only tensors, numbers, strings and None are saved")
+
+
+def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
+    match node:
+        case {"$tensor": path}:
+            return tensors[path]
+        case {"$items": items}:
+            return {key: _join(item, tensors) for key, item in items}
+        case dict():
+            return {key: _join(item, tensors) for key, item in node.items()}
+        case list():
+            return [_join(item, tensors) for item in node]
+    return node
+
+
+def _storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous, on the CPU, none sharing memory: what safetensors asks for."""
+    seen: set[int] = set()
+    stored = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        stored[name] = tensor
+    return stored

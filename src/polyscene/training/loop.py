@@ -1,0 +1,347 @@
+"""The training loop: ``train(config)`` trains, or carries on with, one run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import polyscene
+from polyscene import evaluate as evaluation
+from polyscene import weights
+from polyscene.config import Config
+from polyscene.data import sources
+from polyscene.model import MultiTaskModel, create_model
+from polyscene.tasks import Task
+from polyscene.training import checkpoint, curves, environment, init, length, rundir, samples, tasks
+from polyscene.training.meter import Meter, NonFinite
+from polyscene.training.progress import Bar
+from polyscene.training.records import Records, without_nan
+from polyscene.training.score import score
+from polyscene.training.step import Step, Supervised
+from polyscene.training.track import open_tracker
+from polyscene.training.trainer import Trainer
+from polyscene.types import Batch
+
+RECORDS = 200  # of training, about, a run
+CHECKPOINTS = 10
+
+
+class Stopped(SystemExit):
+    """A signal ended the run, after a checkpoint; the exit code is the shell's for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+def train(
+    config: Config, make_step: Callable[[Mapping[str, Task]], Step] = Supervised, console: Console | None = None
+) -> Path:
+    """Trains the run that ``config`` describes and returns its directory. The same call again resumes it where it was,
+    or says that it is finished.
+
+    Raises ``rundir.Refused`` (in use, or another configuration), ``checkpoint.BadCheckpoint``, ``meter.NonFinite``,
+    ``Stopped`` on SIGINT and SIGTERM, and ``ValueError`` for what the configuration asks in vain.
+    """
+    out = rundir.directory(config)
+    console = console or Console()
+    with rundir.locked(out):
+        checkpoint.recover(out / "last")
+        checkpoint.recover(out / "best")
+        rundir.claim(out, config)
+        if Records(out / "metrics.jsonl").kind("end"):
+            console.print(f"{out} is finished; give another name to train again", highlight=False, soft_wrap=True)
+        else:
+            Run(config, out, make_step, console).go()
+    return out
+
+
+class Run:
+    """One run, built or restored at its last checkpoint."""
+
+    def __init__(
+        self, config: Config, out: Path, make_step: Callable[[Mapping[str, Task]], Step], console: Console
+    ) -> None:
+        self.began = time.monotonic()
+        self.config, self.settings, self.out, self.console = config, config.training, out, console
+        self.device = pick_device(self.settings.device)
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        if not config.data.train:
+            raise ValueError("data.train: name at least one source to train on")
+        self.tasks = tasks.choose(config)
+        torch.manual_seed(config.seed)
+        model = create_model(self.tasks, **config.model.model_dump())
+        last = out / "last"
+        resumed = checkpoint.load_state(last) if last.exists() else None
+        if self.settings.init and resumed is None:
+            for line in init.start_from(model, self.settings.init).lines():
+                self.say(line)
+        self.trainer = Trainer(model, make_step(self.tasks), self.settings, self.device, config.seed)
+        self.sources = sources.build(config.data, self.tasks, config.seed)
+        self.meter = Meter(every=1 if self.device.type == "cpu" else 10)
+        self.step = 0
+        self.waited = 0.0  # seconds, for batches
+        self.stopped: int | None = None
+        self.safe_to_leave = False
+        if resumed is not None:
+            self.step = resumed["at"]
+            self.trainer.restore(resumed["trainer"])
+            self.meter.restore(resumed["meter"])
+            torch.set_rng_state(resumed["rng"])
+            self.say(f"resuming {out} at step {self.step}")
+        for note in self.sources.notes:
+            self.say(note)
+        self.length = length.stored(out / "length.json", self._find_length)
+        self.steps = self.length.steps
+        self.records = Records(out / "metrics.jsonl")
+        self.records.keep_until(self.step)
+        self.floors = self._floors()
+        environment.append(out / "environment.json", self.device)
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def go(self) -> None:
+        """To the end: step, record, checkpoint, evaluate."""
+        self.tracker = open_tracker(
+            self.settings.track, self.config.name, self.out, self.config.model_dump(mode="json"), self.step
+        )
+        record_every = max(1, self.steps // RECORDS)
+        checkpoint_every = self.settings.checkpoint_every or max(1, math.ceil(self.steps / CHECKPOINTS))
+        batches = self._batches(self.step)
+        saved = self.step
+        with Bar(self.console, self.steps, self.step) as self.bar, self._signals():
+            while True:
+                evaluate = self._evaluation_is_due()
+                if self.step > saved and (evaluate or self.step % checkpoint_every == 0 or self.step == self.steps):
+                    self._save()
+                    saved = self.step
+                if evaluate:
+                    self._evaluate()
+                if self.step == self.steps:
+                    break
+                self._advance(batches)
+                if self.step % record_every == 0 or self.step == self.steps:
+                    self._record()
+                if self.stopped is not None:
+                    self._save()
+                    self._leave()
+        self.records.append({"kind": "end", "step": self.step})
+        curves.draw(self.records.all, self.tasks, self.floors, self.out / "curves.png")
+        self.tracker.close()
+        self.say(f"finished: {self.out}")
+
+    # -- one step ------------------------------------------------------------------------------------------------------
+    def _batches(self, start: int) -> Iterator[list[dict[str, Batch]]]:
+        """From step ``start`` on: a batch a source for each accumulated part of a step."""
+        each = self.settings.optimiser.accumulate
+        streams = {name: loader.batches(start * each) for name, loader in self.sources.train.items()}
+        while True:
+            yield [{name: next(stream) for name, stream in streams.items()} for _ in range(each)]
+
+    def _advance(self, batches: Iterator[list[dict[str, Batch]]]) -> None:
+        asked = time.monotonic()
+        micro = next(batches)
+        self.waited += time.monotonic() - asked
+        losses, norm = self.trainer.update(self.step, self.steps, micro)
+        self._finite(lambda: self.meter.add(self.step, losses, norm, samples_of(micro)))
+        self.step += 1
+        self.bar.advance(images_in(micro))
+
+    def _record(self) -> None:
+        losses = self._finite(self.meter.means)
+        rate = self.trainer.rate(self.step - 1, self.steps)
+        figures = {"lr": rate, "images/s": self.bar.images_a_second, "waited": self.waited}
+        self.waited = 0.0
+        self.records.append({"kind": "train", "step": self.step, "losses": losses, **figures})
+        self.bar.show(losses)
+        self.tracker.log(self.step, {f"train/{name}": loss for name, loss in losses.items()} | figures)
+
+    def _finite(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except NonFinite as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: NonFinite) -> NonFinite:
+        last = self.out / "last"
+        kept = f"the last good checkpoint is kept in {last}" if last.exists() else "there was no checkpoint yet"
+        return NonFinite(f"{error}; {kept}. Lower the rate, clip harder, or look at these samples")
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+    def _save(self) -> None:
+        meter = self._finite(self.meter.state)
+        if not self.trainer.finite():
+            raise self._explained(NonFinite(f"step {self.step}: weights are not finite"))
+        state = {"at": self.step, "trainer": self.trainer.state(), "meter": meter, "rng": torch.get_rng_state()}
+
+        def fill(directory: Path) -> None:
+            weights.save(for_use(self.trainer.best_model), directory, **self._facts())
+            checkpoint.save_state(directory, state)
+
+        checkpoint.replace(self.out / "last", fill)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": polyscene.__version__,
+            "step": self.step,
+            "steps": self.steps,
+            "size": list(self.config.data.size),
+            "seed": self.config.seed,
+            "data": {name: source.dataset.model_dump() for name, source in self.config.data.train.items()},
+        }
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+    def _evaluation_is_due(self) -> bool:
+        every = self.settings.evaluate_every
+        due = self.step == self.steps or bool(every and self.step and self.step % every == 0)
+        done = any(record["step"] == self.step for record in self.records.kind("evaluate"))
+        return bool(self.sources.evaluate) and due and not done
+
+    def _evaluate(self) -> None:
+        """Figures of every evaluation source; the weights become ``best`` if their score is."""
+        began = time.monotonic()
+        self.safe_to_leave = True  # the checkpoint of this step is written
+        if self.stopped is not None:
+            self._leave()
+        model = self.trainer.best_model.eval()
+        figures = {
+            name: evaluation.evaluate(model, loader, device=self.device)
+            for name, loader in self.sources.evaluate.items()
+        }
+        reached = score(figures, self.floors, self.tasks)
+        before = [record["score"] for record in self.records.kind("evaluate") if record["score"] is not None]
+        if not (self.out / "best").exists() or all(reached > other for other in before):
+            facts = without_nan({**self._facts(), "metrics": figures, "floors": self.floors, "score": reached})
+            checkpoint.replace(self.out / "best", lambda directory: _save_weights(model, directory, facts))
+        self.records.append({"kind": "evaluate", "step": self.step, "score": reached, "figures": figures})
+        self.tracker.log(self.step, flat(figures))
+        self.bar.say(f"step {self.step}: " + self._headlines(figures))
+        curves.draw(self.records.all, self.tasks, self.floors, self.out / "curves.png")
+        for name, loader in self.sources.evaluate.items():
+            samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
+        self.safe_to_leave = False
+        self.bar.pause(time.monotonic() - began)
+
+    def _headlines(self, figures: Mapping[str, Any]) -> str:
+        told = []
+        for source, by_task in figures.items():
+            for name, table in by_task.items():
+                key = self.tasks[name].metric().key
+                told.append(f"{source} {name} {key} {table[key]:.3g} (floor {self.floors[source][name][key]:.3g})")
+        return ", ".join(told)
+
+    def _floors(self) -> dict[str, Any]:
+        """Of predictions that do not look at the image; computed once a run."""
+        path = self.out / "floors.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        first = next(iter(self.sources.train.values()))
+        floors = {
+            name: evaluation.floors(self.sources.train.get(name, first), loader, self.tasks)
+            for name, loader in self.sources.evaluate.items()
+        }
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(floors))
+        fresh.replace(path)
+        return floors
+
+    # -- length --------------------------------------------------------------------------------------------------------
+    def _find_length(self) -> length.Length:
+        if self.settings.minutes is None:
+            return length.of_epochs(self.settings, len(next(iter(self.sources.train.values()))))
+        before = copy.deepcopy(self.trainer.state())
+        batches = self._batches(0)
+        durations = []
+        for _ in range(length.WARM + length.TIMED):
+            began = time.monotonic()
+            losses, _norm = self.trainer.update(0, 1_000_000, next(batches))
+            losses["loss"].item()  # waits for the device
+            durations.append(time.monotonic() - began)
+        evaluation_time = sum(self._evaluation_time(loader) for loader in self.sources.evaluate.values())
+        self.trainer.restore(before)
+        spent = time.monotonic() - self.began
+        return length.of_minutes(self.settings, length.seconds_a_step(durations), evaluation_time, spent)
+
+    def _evaluation_time(self, loader: Any) -> float:
+        """Estimated from a few batches."""
+        few = min(2, len(loader))
+        began = time.monotonic()
+        evaluation.evaluate(self.trainer.best_model.eval(), loader, limit=few, device=self.device)
+        return (time.monotonic() - began) * len(loader) / few
+
+    # -- signals -------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the run after the step; a second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        usual = {number: signal.getsignal(number) for number in (int(signal.SIGINT), int(signal.SIGTERM))}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, usual[number])
+            self.stopped = number
+            if self.safe_to_leave:
+                self._leave()
+
+        for number in usual:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in usual.items():
+                signal.signal(number, handler)
+
+    def _leave(self) -> None:
+        assert self.stopped is not None
+        self.tracker.close()
+        self.bar.say(f"stopped at step {self.step} of {self.steps}; the same command again carries on")
+        raise Stopped(self.stopped)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """``auto``: a GPU where there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"training.device: {wanted} is not available here; use auto or cpu")
+    return device
+
+
+def for_use(model: MultiTaskModel) -> MultiTaskModel:
+    """Without what only training needs."""
+    return model if model.regularizer is None else copy.deepcopy(model).strip()
+
+
+def _save_weights(model: MultiTaskModel, directory: Path, facts: dict[str, Any]) -> None:
+    weights.save(for_use(model), directory, **facts)
+
+
+def samples_of(micro: list[dict[str, Batch]]) -> list[str]:
+    return [f"{batch.source}: {name}" for batches in micro for batch in batches.values() for name in batch.meta]
+
+
+def images_in(micro: list[dict[str, Batch]]) -> int:
+    return sum(batch.images.shape[0] * batch.images.shape[1] for batches in micro for batch in batches.values())
+
+
+def flat(figures: Mapping[str, Any], path: str = "") -> dict[str, float]:
+    """``{"rooms": {"depth": {"RMSE": 1}}}`` -> ``{"rooms/depth/RMSE": 1}``."""
+    found: dict[str, float] = {}
+    for key, item in figures.items():
+        found |= flat(item, f"{path}{key}/") if isinstance(item, Mapping) else {f"{path}{key}": item}
+    return found

@@ -1,0 +1,115 @@
+"""What one training step does with the batches of all sources. Supervised training is the default; adaptation and
+self-supervision are other steps over the same loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyscene.model import MultiTaskModel
+from polyscene.objective import Objective
+from polyscene.tasks import Task
+from polyscene.types import Batch, Camera, Report, Target
+
+
+class Step(ABC):
+    """``step(model, batches)`` computes the losses of one batch a source; the loop differentiates ``total``.
+
+    A step owns whatever else it trains (discriminators, teacher, pose network): ``parameters`` go to the optimiser
+    under the prefix ``step.``, ``state_dict`` into the checkpoint.
+    """
+
+    @abstractmethod
+    def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report: ...
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state, the checkpoint holds {', '.join(state)}")
+
+
+class Supervised(Step):
+    """Every labelled task of every source. Batches of as many views go through the network together, so that each
+    task's loss is the mean over the labelled pixels of all of them and batch norms see the mixture; groups of another
+    number of views are averaged by their images."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self.objective = Objective(tasks)
+
+    def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report:
+        groups = merge(batches.values())
+        reports = [self._one(model, batch) for batch in groups]
+        sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in groups]
+        return average(reports, [size / sum(sizes) for size in sizes])
+
+    def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
+        predictions = model(batch.images, batch.camera, batch.present)
+        return self.objective(predictions, batch, model.focal_scale(batch.camera, batch.images.shape[-1]))
+
+
+def merge(batches: Iterable[Batch]) -> list[Batch]:
+    """One batch for each number of views. Labels that a source lacks are invalid in its part."""
+    by_views: dict[int, list[Batch]] = {}
+    for batch in batches:
+        by_views.setdefault(batch.images.shape[1], []).append(batch)
+    return [_joined(group) for group in by_views.values()]
+
+
+def _joined(group: list[Batch]) -> Batch:
+    if len(group) == 1:
+        return group[0]
+    likes = {name: target for batch in group for name, target in batch.targets.items()}
+
+    def label(batch: Batch, name: str) -> Target:
+        if name in batch.targets:
+            return batch.targets[name]
+        lead, like = batch.images.shape[:2], likes[name]
+        return Target(
+            like.value.new_zeros(*lead, *like.value.shape[2:]), like.valid.new_zeros(*lead, *like.valid.shape[2:])
+        )
+
+    def both(pick: list[Target]) -> Target:
+        return Target(torch.cat([each.value for each in pick]), torch.cat([each.valid for each in pick]))
+
+    cameras = [batch.camera for batch in group]
+    return replace(
+        group[0],
+        images=torch.cat([batch.images for batch in group]),
+        targets={name: both([label(batch, name) for batch in group]) for name in likes},
+        camera=Camera(
+            torch.cat([camera.intrinsics for camera in cameras]),
+            torch.cat([camera.world_from_camera for camera in cameras]),
+            torch.cat([camera.known for camera in cameras]),
+        ),
+        present=torch.cat([batch.present for batch in group]),
+        source="+".join(batch.source for batch in group),
+        meta=tuple(name for batch in group for name in batch.meta),
+    )
+
+
+def average(reports: list[Report], shares: list[float]) -> Report:
+    """Weighted by ``shares``; a loss that only some report counts with their shares alone."""
+    if len(reports) == 1:
+        return reports[0]
+
+    def mean(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        names = {name: None for part in losses for name in part}
+        means = {}
+        for name in names:
+            found = [(part[name], share) for part, share in zip(losses, shares, strict=True) if name in part]
+            weighted = torch.stack([loss * share for loss, share in found]).sum()
+            means[name] = weighted / sum(share for _, share in found)
+        return means
+
+    total = torch.stack([report.total * share for report, share in zip(reports, shares, strict=True)]).sum()
+    return Report(total, mean([report.by_task for report in reports]), mean([report.parts for report in reports]))

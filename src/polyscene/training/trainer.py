@@ -1,0 +1,145 @@
+"""Everything that a step of training changes, and how: model, optimiser, average, scaler."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyscene.config import Training
+from polyscene.model import MultiTaskModel
+from polyscene.training import optim
+from polyscene.training.checkpoint import BadCheckpoint
+from polyscene.training.ema import Ema
+from polyscene.training.schedule import factor
+from polyscene.training.step import Step
+from polyscene.types import Batch
+
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+class Trainer:
+    """``update`` is a pure function of the state, the step's number and its batches: torch is seeded from both
+    ``seed`` and the number, so that what was drawn before does not matter."""
+
+    def __init__(
+        self, model: MultiTaskModel, method: Step, settings: Training, device: torch.device, seed: int
+    ) -> None:
+        self.method, self.settings, self.device, self.seed = method, settings, device, seed
+        self.model = model
+        model.to(device)
+        if settings.channels_last:
+            to_channels_last(self.model)
+        self.frozen = _encoder_norms(self.model) if settings.freeze_norm else []
+        for norm in self.frozen:
+            norm.requires_grad_(False)
+        self.named = dict(self.model.named_parameters()) | {f"step.{n}": p for n, p in method.parameters().items()}
+        self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
+        self.optimiser = optim.build(self.named, settings.optimiser)
+        self.ema = Ema(self.model, settings.ema) if settings.ema else None
+        if settings.autocast == "fp16" and device.type != "cuda":
+            raise ValueError(f"training.autocast: fp16 needs a cuda device, this run is on {device.type}; use bf16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "fp16")
+
+    @property
+    def best_model(self) -> MultiTaskModel:
+        """The one to judge and to use: the average where there is one."""
+        return self.ema.model if self.ema else self.model
+
+    def update(self, step: int, steps: int, micro: list[dict[str, Batch]]) -> tuple[dict[str, Tensor], Tensor]:
+        """One update from ``micro`` batches accumulated. Returns the losses by name, averaged over them, and the norm
+        of the gradient before clipping (0 where it is not clipped); nothing waits for the device."""
+        self._to_training_mode()
+        self.model.progress = step / steps
+        optim.set_rate(self.optimiser, self.rate(step, steps))
+        losses: dict[str, Tensor] = {}
+        for number, batches in enumerate(micro):
+            torch.manual_seed((self.seed * 1_000_003 + step * len(micro) + number) % 2**63)
+            with self._autocast():
+                report = self.method(self.model, {name: self.place(batch) for name, batch in batches.items()})
+            self.scaler.scale(report.total / len(micro)).backward()
+            for name, loss in {"loss": report.total, **report.by_task, **report.parts}.items():
+                part = loss.detach() / len(micro)
+                losses[name] = losses[name] + part if name in losses else part
+        norm = self._clip()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.model)
+        return losses, norm
+
+    def rate(self, step: int, steps: int) -> float:
+        return self.settings.optimiser.lr * factor(self.settings.schedule, step, steps)
+
+    def place(self, batch: Batch) -> Batch:
+        """On the device, images in the memory format of the network."""
+        batch = batch.to(self.device, non_blocking=True)
+        if not self.settings.channels_last:
+            return batch
+        images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        object.__setattr__(batch, "images", images.unflatten(0, batch.images.shape[:2]))  # `batch` is a fresh copy
+        return batch
+
+    def finite(self) -> bool:
+        """Whether all that is trained still is."""
+        norms = torch._foreach_norm([parameter.detach() for parameter in self.trained])
+        return bool(torch.stack(list(norms)).isfinite().all())
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for ``checkpoint.save_state``. Tensors are the live ones."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "ema": {"model": self.ema.model.state_dict(), "updates": self.ema.updates} if self.ema else None,
+            "scaler": self.scaler.state_dict(),
+            "step": self.method.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """``BadCheckpoint`` if it is the state of another model."""
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.ema:
+                self.ema.model.load_state_dict(state["ema"]["model"])
+                self.ema.updates = state["ema"]["updates"]
+            self.scaler.load_state_dict(state["scaler"])
+            self.method.load_state_dict(state["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BadCheckpoint(f"the checkpoint does not fit this model: {error}") from error
+        for parameter, slots in self.optimiser.state.items():  # as strided as the parameter, or foreach is slow
+            for name, slot in slots.items():
+                if isinstance(slot, Tensor) and slot.shape == parameter.shape:
+                    slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
+
+    def _to_training_mode(self) -> None:
+        self.model.train()
+        for norm in self.frozen:
+            norm.eval()
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        kind = TYPES.get(self.settings.autocast)
+        return torch.autocast(self.device.type, dtype=kind, enabled=kind is not None)
+
+    def _clip(self) -> Tensor:
+        if self.settings.optimiser.clip is None:
+            return torch.zeros((), device=self.device)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.optimiser.clip, foreach=True).detach()
+        return torch.zeros_like(norm) if self.scaler.is_enabled() else norm  # fp16's overflows are the scaler's affair
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Only the weights of 2D convolutions: 3D ones cannot be."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _encoder_norms(model: nn.Module) -> list[nn.Module]:
+    """Batch norms that came with the encoder; those of decoder and heads are new and must learn their statistics."""
+    return [part for name, part in model.named_modules() if name.startswith("encoder") and isinstance(part, NORMS)]
