@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Table = Mapping[str, str]
+_PLAIN = {kind.__name__: kind for kind in (int, float, str, bool, tuple, list, dict)}
 
 
 def load(table: Table, name: str, kind: str) -> Any:
@@ -50,6 +51,7 @@ class Keyword:
     name: str
     annotation: str | None
     required: bool
+    module: str = ""
 
 
 @cache
@@ -62,7 +64,7 @@ def keywords(target: str) -> dict[str, Keyword] | None:
     node = nodes[name]
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _of_function(item)
+            return _of_function(item, module)
     found: dict[str, Keyword] = {}
     for base in node.bases:
         base_name = base.id if isinstance(base, ast.Name) else None
@@ -74,11 +76,11 @@ def keywords(target: str) -> dict[str, Keyword] | None:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             annotation = ast.unparse(item.annotation)
             if not annotation.startswith("ClassVar"):
-                found[item.target.id] = Keyword(item.target.id, annotation, item.value is None)
+                found[item.target.id] = Keyword(item.target.id, annotation, item.value is None, module)
     return found
 
 
-def _of_function(node: ast.FunctionDef) -> dict[str, Keyword] | None:
+def _of_function(node: ast.FunctionDef, module: str) -> dict[str, Keyword] | None:
     if node.args.kwarg:
         return None
     plain = node.args.args[1:]
@@ -86,10 +88,42 @@ def _of_function(node: ast.FunctionDef) -> dict[str, Keyword] | None:
     pairs = [*zip(plain, defaults, strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
     return {
         argument.arg: Keyword(
-            argument.arg, ast.unparse(argument.annotation) if argument.annotation else None, not default
+            argument.arg, ast.unparse(argument.annotation) if argument.annotation else None, default is None, module
         )
         for argument, default in pairs
     }
+
+
+def simple_type(keyword: Keyword) -> Any:
+    """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path`` and aliases of these in its own or
+    the module they are imported from; None where it is something else."""
+    known = {"Any": Any, "Literal": Literal, "Path": Path}
+    return None if keyword.annotation is None else _evaluated(keyword.annotation, keyword.module, known)
+
+
+def _evaluated(annotation: str, module: str, known: dict[str, Any]) -> Any:
+    tree = ast.parse(_source(module))
+    aliases = {
+        node.targets[0].id: ast.unparse(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    found = dict(known)
+    for node in ast.walk(ast.parse(annotation, mode="eval")):
+        if not isinstance(node, ast.Name) or node.id in known:
+            continue
+        if node.id in aliases:
+            found[node.id] = _evaluated(aliases[node.id], module, known)
+        elif origin := _imported_from(tree, node.id):
+            found[node.id] = _evaluated(node.id, origin, known)
+        elif node.id in _PLAIN:
+            found[node.id] = _PLAIN[node.id]
+        if found.get(node.id) is None:
+            return None
+    try:
+        return eval(annotation, {"__builtins__": {}}, found)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None
 
 
 def _source(module: str) -> str:

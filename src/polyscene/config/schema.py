@@ -6,10 +6,11 @@ Importing this file imports no torch.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,12 +26,20 @@ class Part(Strict):
     name: str
     options: dict[str, Any] = {}
 
+    def written(self) -> str | dict[str, Any]:
+        """As it stands in a file."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
     @model_validator(mode="before")
     @classmethod
     def _spelt_inline(cls, value: Any) -> Any:
+        if isinstance(value, Part):
+            return value
         if isinstance(value, str):
             return {"name": value}
-        if isinstance(value, dict) and set(value) != {"name", "options"}:
+        if not isinstance(value, dict) or "name" not in value:
+            raise ValueError("a part is written as its name, or as {name: ..., keyword: value}")
+        if set(value) != {"name", "options"}:
             return {"name": value.get("name"), "options": {key: item for key, item in value.items() if key != "name"}}
         return value
 
@@ -52,6 +61,12 @@ class Augment(Strict):
     mirror: bool = True
     strength: Share = 1.0
 
+    @model_validator(mode="after")
+    def _ascending(self) -> Augment:
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"zoom: the first bound {self.zoom[0]:g} exceeds the second, {self.zoom[1]:g}")
+        return self
+
 
 class Data(Strict):
     size: tuple[Positive, Positive] = (192, 256)  # height, width the network sees
@@ -72,10 +87,18 @@ class Model(Strict):
     canonical_focal: Annotated[float, Field(gt=0)] | None = None  # times the width; None: depth knows no focal length
 
 
+def _expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    return pattern
+
+
 class Group(Strict):
     """Parameters whose name matches the regular expression ``pattern`` get their own rate (and decay)."""
 
-    pattern: str
+    pattern: Annotated[str, AfterValidator(_expression)]
     lr_scale: Annotated[float, Field(ge=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 

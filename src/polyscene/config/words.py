@@ -1,0 +1,84 @@
+"""Pydantic's findings in our words, at the places where the file has them."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from polyscene.config.problems import NOTHING, Place, Problem
+from polyscene.config.schema import Config
+
+
+def of(error: ValidationError, data: Any, within: Place = (), model: Any = Config) -> list[Problem]:
+    """One problem a place. ``within``: where ``data`` stands in the whole."""
+    found: dict[Place, tuple[list[str], Any]] = {}
+    for item in error.errors(include_url=False):
+        place = _place(item["loc"], data, item["type"])
+        if item["type"] == "extra_forbidden":
+            messages, value = [_unknown(place, model)], item["input"]
+        elif item["type"] == "missing":
+            messages, value = ["is missing"], NOTHING
+        else:
+            messages, value = [_said(item["msg"])], item["input"]
+        if value is not NOTHING and isinstance(value, dict) and item["type"] != "extra_forbidden":
+            value = NOTHING
+        earlier = found.get(place, ([], value))[0]
+        found[place] = ([*earlier, *(message for message in messages if message not in earlier)], value)
+    return [Problem((*within, *place), _either(messages), value) for place, (messages, value) in found.items()]
+
+
+def _said(message: str) -> str:
+    if message.startswith("Input is not a valid path"):
+        return "should be a path"
+    return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
+def _either(messages: list[str]) -> str:
+    rest = [message.removeprefix("should be ") for message in messages]
+    return f"should be {' or '.join(rest)}" if len(messages) > 1 else messages[0]
+
+
+def _place(loc: Iterable[str | int], data: Any, kind: str) -> Place:
+    """The part of pydantic's location that the file knows: without the names of a union's members."""
+    place: Place = ()
+    steps = list(loc)
+    for step in steps:
+        inside = (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int))
+        if inside:
+            place, data = (*place, step), data[step]
+    return (*place, steps[-1]) if kind == "missing" else place
+
+
+def _unknown(place: Place, model: Any) -> str:
+    for key in place[:-1]:
+        model = _inside(model, key)
+    return unknown(str(place[-1]), list(getattr(model, "model_fields", ())))
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is not among ``known``."""
+    known = list(known)
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown key{hint} (there are: {', '.join(sorted(known))})" if known else "takes no keys"
+
+
+def _inside(model: Any, key: str | int) -> Any:
+    """The model that stands at a key of another."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        item = model.model_fields.get(str(key))
+        return item and _models(item.annotation)
+    return model
+
+
+def _models(annotation: Any) -> Any:
+    """The first model within an annotation such as ``dict[str, Source]`` or ``Part | None``."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation if issubclass(annotation, BaseModel) else None
+    if get_origin(annotation) in (Union, types.UnionType, dict, tuple, list) or get_args(annotation):
+        return next((found for part in get_args(annotation) if (found := _models(part))), None)
+    return None
