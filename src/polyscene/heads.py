@@ -14,7 +14,7 @@ class Head(nn.Module):
         super().__init__()
         self.project = nn.Conv2d(in_channels, task.channels, 1)
         nn.init.normal_(self.project.weight, std=0.01)
-        nn.init.zeros_(self.project.bias)
+        nn.init.constant_(self.project.get_parameter("bias"), 0.0)
 
     def forward(self, features: Float[Tensor, "bv _ _ _"], size: tuple[int, int]) -> Float[Tensor, "bv _ h w"]:
         return resize(self.project(features), size)

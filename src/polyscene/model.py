@@ -101,16 +101,14 @@ class MultiTaskModel(nn.Module):
     def values(self, predictions: Predictions, images: Tensor, camera: Camera | None = None) -> dict[str, Tensor]:
         """Raw predictions activated, and depth brought from the canonical camera to the picture's own."""
         values = {name: self.tasks[name].activate(raw.float()) for name, raw in predictions.final.items()}
-        if self.canonical_focal is None:
+        if self.canonical_focal is None or camera is None:
             return values
-        back = 1 / self.focal_scale(camera, images.shape[-1], like=images[:, :, 0, 0, 0])
+        back = 1 / self.focal_scale(camera, images.shape[-1])
         valid = torch.ones_like(images[:, :, :1], dtype=torch.bool)
         return {name: self.tasks[name].zoom(Target(value, valid), back).value for name, value in values.items()}
 
-    def focal_scale(self, camera: Camera | None, width: int, like: Tensor | None = None) -> Float[Tensor, "b v"]:
+    def focal_scale(self, camera: Camera, width: int) -> Float[Tensor, "b v"]:
         """Focal length over the canonical one; 1 where the camera is unknown, and if there is no canonical one."""
-        if camera is None:
-            return torch.ones(1, 1) if like is None else torch.ones_like(like, dtype=torch.float32)
         focal = camera.intrinsics[..., 0, 0]
         if self.canonical_focal is None:
             return torch.ones_like(focal)
@@ -169,7 +167,8 @@ def create_model(
     """
     chosen = resolve(tasks)
     encoder_part, decoder_part = _part(encoder), _part(decoder)
-    neck_part, regularizer_part = neck and _part(neck), regularizer and _part(regularizer)
+    neck_part = None if neck is None else _part(neck)
+    regularizer_part = None if regularizer is None else _part(regularizer)
     decoder_class = parts.load(DECODERS, decoder_part.name, "decoder")
 
     eyes = encoders.build(encoder_part.name, pretrained, **encoder_part.options)
@@ -196,7 +195,8 @@ def create_model(
 
 def from_description(description: Mapping[str, Any]) -> MultiTaskModel:
     """The inverse of ``MultiTaskModel.describe``, with fresh weights."""
-    return create_model(**description)
+    names = ("tasks", "encoder", "decoder", "neck", "regularizer", "canonical_focal")
+    return create_model(**{name: description[name] for name in names})
 
 
 def _part(value: PartLike) -> Part:
@@ -207,4 +207,4 @@ def _build(kind: Any, part: Part, *structure: Any) -> Any:
     try:
         return kind(*structure, **part.options)
     except TypeError as error:
-        raise ValueError(f"{part.name}: {error}") from None
+        raise ValueError(f"{part.name}: {error}") from error

@@ -48,5 +48,5 @@ class Objective:
     def _loss(task: Task, raw: Tensor, target: Target, scale: Tensor | None) -> Tensor:
         if scale is not None:
             target = task.zoom(target, scale)
-        flat = resize(raw.flatten(0, 1), tuple(target.value.shape[-2:]))
+        flat = resize(raw.flatten(0, 1), target.value.shape[-2:])
         return task.loss(flat.unflatten(0, raw.shape[:2]), target)

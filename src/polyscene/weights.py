@@ -62,7 +62,11 @@ def read_card(path: Path | str) -> dict[str, Any]:
         raise BadWeights(f"{file} is cut short or no safetensors file ({error}); take another copy") from error
     if header.get("format") != FORMAT:
         raise BadWeights(f"{file} was not written by polyscene (format {header.get('format')!r}, not {FORMAT!r})")
-    return json.loads(header["card"])
+    try:
+        card = json.loads(header["card"])
+        return {"model": card["model"], "facts": card["facts"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadWeights(f"{file} does not say what network it is: {error}") from error
 
 
 def find(path: Path | str) -> Path:

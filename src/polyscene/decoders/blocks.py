@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,11 +20,11 @@ class ConvNormAct(nn.Sequential):
         )
 
 
-def resize(tensor: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, by pixel areas (``align_corners=False``)."""
+def resize(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    """To (h, w), bilinear, by pixel areas (``align_corners=False``)."""
     if tuple(tensor.shape[-2:]) == tuple(size):
         return tensor
-    return F.interpolate(tensor, size, mode="bilinear", align_corners=False)
+    return F.interpolate(tensor, tuple(size), mode="bilinear", align_corners=False)
 
 
 class PooledContext(nn.Module):
@@ -35,7 +37,7 @@ class PooledContext(nn.Module):
         self.merge = ConvNormAct(channels + len(grids) * (channels // 4), channels, 1)
 
     def forward(self, tensor: Tensor) -> Tensor:
-        size = tuple(tensor.shape[-2:])
+        size = tensor.shape[-2:]
         pooled = [
             resize(F.relu(conv(F.adaptive_avg_pool2d(tensor, grid))), size)
             for grid, conv in zip(self.grids, self.reduce, strict=True)
@@ -100,7 +102,7 @@ class Fpn(nn.Module):
         sums = [lateral(tensor) for lateral, tensor in zip(self.laterals, maps, strict=True)]
         top = sums[-1]
         for lateral in reversed(sums[:-1]):
-            top = lateral + resize(top, tuple(lateral.shape[-2:]))
+            top = lateral + resize(top, lateral.shape[-2:])
         return self.smooth(top)
 
 
@@ -114,6 +116,6 @@ class Concat(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        size = tuple(maps[0].shape[-2:])
+        size = maps[0].shape[-2:]
         mixed = [resize(conv(tensor), size) for conv, tensor in zip(self.mix, maps, strict=True)]
         return F.relu(self.norm(torch.stack(mixed).sum(0)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -41,15 +42,12 @@ class MultiHead(Decoder):
         *finer, coarsest = in_channels
         self.context: nn.Module = nn.Identity()
         if context != "none":
-            see = (
-                PooledContext(context_channels)
-                if context == "pool"
-                else AttentionContext(context_channels, context_depth)
-            )
+            pool = context == "pool"
+            see = PooledContext(context_channels) if pool else AttentionContext(context_channels, context_depth)
             self.context = nn.Sequential(ConvNormAct(coarsest, context_channels, 1), see)
             coarsest = context_channels
         self.fuse = (Fpn if fuse == "fpn" else Concat)((*finer, coarsest), channels)
-        doublings = max(0, (strides[0] // 4).bit_length() - 1)  # plain ViTs have nothing finer than stride 14 or 16
+        doublings = max(0, round(math.log2(strides[0] / 4)))  # plain ViTs have nothing finer than stride 14 or 16
         self.refine = nn.ModuleList(ConvNormAct(channels, channels) for _ in range(doublings))
         self.branches = nn.ModuleDict(
             {name: nn.Sequential(*(ConvNormAct(channels, channels) for _ in range(depth))) for name in tasks}

@@ -21,13 +21,12 @@ class SingleTask(Decoder):
         self, tasks: dict[str, Task], in_channels: tuple[int, ...], strides: tuple[int, ...], **options: Any
     ) -> None:
         super().__init__()
-        self.decoders = nn.ModuleDict(
-            {name: MultiHead({name: task}, in_channels, strides, **options) for name, task in tasks.items()}
-        )
-        self.channels = {name: decoder.channels[name] for name, decoder in self.decoders.items()}
+        decoders = {name: MultiHead({name: task}, in_channels, strides, **options) for name, task in tasks.items()}
+        self.decoders = nn.ModuleDict(decoders)
+        self.channels = {name: decoder.channels[name] for name, decoder in decoders.items()}
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
-        maps = {}
+        maps: dict[str, Tensor] = {}
         for name, decoder in self.decoders.items():
             maps |= decoder(Features(features.by_task[name]))[0]
         return maps, []

@@ -8,7 +8,12 @@ if TYPE_CHECKING:
     from polyscene.encoders.base import Encoder as Encoder
     from polyscene.encoders.pretrained import Source
 
-_RESIZABLE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})  # how a network is told to take any size
+_RESIZABLE: tuple[dict[str, Any], ...] = (
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)  # how a network is told to take any size
+_RESERVED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
 
 
 def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
@@ -36,11 +41,13 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
 
     family = timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2]
     extra = FAMILIES.get(family, {})
+    if reserved := sorted(_RESERVED & set(options)):
+        raise ValueError(f"encoder {name}: {', '.join(reserved)} cannot be set here; weights are named by pretrained")
     own = {key: value for key, value in options.items() if key not in ("blocks", "out_indices")}
     for resizable in _RESIZABLE:
         try:
             with torch.device("meta"):
-                probe = timm.create_model(name, features_only=True, **extra, **resizable, **own)
+                probe: Any = timm.create_model(name, features_only=True, **extra, **resizable, **own)
             break
         except (TypeError, RuntimeError) as error:
             problem = error
@@ -48,6 +55,11 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
         raise ValueError(f"encoder {name} cannot give feature maps with {own}: {problem}") from problem
 
     config = timm.get_pretrained_cfg(name)
+    if config and config.fixed_input_size and not resizable and "img_size" not in own:
+        try:
+            probe(torch.empty(1, 3, 64, 96, device="meta"))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f"encoder {name} takes one image size only: img_size=[height, width]") from error
     mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     strides = probe.feature_info.reduction()
     if len(set(strides)) == 1:

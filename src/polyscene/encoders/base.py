@@ -17,7 +17,7 @@ Stage = Callable[[Tensor], Tensor]
 class Encoder(nn.Module, ABC):
     """Images (b·v, 3, h, w), RGB in [0, 1], to maps finest first; ``channels`` and ``strides`` say what comes out.
 
-    Where ``interleaves`` is true, ``stem(images)`` followed by each of ``stages`` gives the same maps one by one, so
+    Where ``interleaves`` is true (``ValueError`` elsewhere), ``stem(images)`` followed by each of ``stages`` gives the same maps one by one, so
     that a method may act between the stages.
     """
 
@@ -46,12 +46,12 @@ class Encoder(nn.Module, ABC):
 
     def stem(self, images: Float[Tensor, "bv 3 h w"]) -> Tensor:
         """What comes before the first stage."""
-        raise NotImplementedError(self._refusal())
+        raise ValueError(self._refusal())
 
     @property
     def stages(self) -> list[Stage]:
         """One function a map of the pyramid, each from the map before it (the first from ``stem``), all NCHW."""
-        raise NotImplementedError(self._refusal())
+        raise ValueError(self._refusal())
 
     def _refusal(self) -> str:
         return (

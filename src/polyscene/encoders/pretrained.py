@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -25,11 +25,13 @@ def state_of(name: str, source: Source) -> dict[str, Tensor] | None:
         return None
     if source in (True, "package"):
         return packaged(name)
-    path = Path(source)
+    path = Path(str(source))
     if not path.is_file():
         raise ValueError(f"pretrained: {path} is no file; give false, package, hub or a .safetensors or .pth file")
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    state = state.get("state_dict", state)
+    read: dict[str, Any] = (
+        load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    )
+    state: dict[str, Tensor] = read.get("state_dict", read)
     check_fits(name, state, path)
     return state
 
@@ -73,7 +75,7 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def check_fits(name: str, state: Mapping[str, Tensor], path: Path) -> None:
     """``ValueError`` if ``state`` lacks tensors of the network's trunk."""
     with torch.device("meta"):
-        network = timm.create_model(name)
+        network: Any = timm.create_model(name)
     head = tuple(f"{part}." for part in [network.default_cfg.get("classifier") or "head"] if isinstance(part, str))
     missing = [key for key in network.state_dict() if key not in state and not key.startswith(head)]
     if missing:

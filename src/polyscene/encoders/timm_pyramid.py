@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -21,16 +22,18 @@ class TimmPyramid(Encoder):
     Other keywords (``output_stride``, ``drop_path_rate``...) are the network's own.
     """
 
+    net: Any
+
     def __init__(
         self,
         name: str,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        out_indices: tuple[int, ...] = (1, 2, 3, 4),
+        out_indices: Sequence[int] = (1, 2, 3, 4),
         **options: Any,
     ) -> None:
         super().__init__(name, mean, std)
-        self.net = timm.create_model(name, features_only=True, out_indices=out_indices, **options)
+        self.net = timm.create_model(name, features_only=True, out_indices=tuple(out_indices), **options)
         self.channels = tuple(self.net.feature_info.channels())
         self.strides = tuple(self.net.feature_info.reduction())
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
@@ -55,7 +58,7 @@ class TimmPyramid(Encoder):
     def _segments(self) -> list[nn.Sequential]:
         """The chain cut after every map; the stem is what precedes the last module before the first cut."""
         if not self.interleaves:
-            raise NotImplementedError(self._refusal())
+            raise ValueError(self._refusal())
         chain = self._chain()
         names = [name for name, _ in chain]
         ends = [names.index(name.replace(".", "_")) + 1 for name in self.net.feature_info.module_name()]

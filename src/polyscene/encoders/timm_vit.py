@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -15,12 +16,14 @@ class TimmViT(Encoder):
     """A plain ViT of timm: the outputs of ``blocks`` (0-based; four, evenly spread to the last, unless given), all of
     one stride. The last block's map has passed the final norm. Images are resized to whole patches."""
 
+    net: Any
+
     def __init__(
         self,
         name: str,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        blocks: tuple[int, ...] = (),
+        blocks: Sequence[int] = (),
         **options: Any,
     ) -> None:
         super().__init__(name, mean, std)
