@@ -1,0 +1,118 @@
+import copy
+
+import pytest
+import torch
+from polyscene.config import Optimiser, Schedule, Training
+from polyscene.model import create_model
+from polyscene.training.checkpoint import BadCheckpoint
+from polyscene.training.step import Supervised
+from polyscene.training.trainer import Trainer
+from polyscene.types import collate
+from torch import nn
+
+from .toy import Toy
+
+CPU = torch.device("cpu")
+
+
+def trainer(**training) -> Trainer:
+    torch.manual_seed(0)
+    tasks = dict(Toy(depth_only=True).tasks)
+    settings = {"schedule": Schedule(name="constant", warmup=0), **training}
+    return Trainer(create_model(tasks, "resnet10t"), Supervised(tasks), Training(**settings), CPU, seed=0)
+
+
+def batch(*indices: int):
+    return {"toy": collate([Toy(depth_only=True).read(index) for index in indices])}
+
+
+def weights(of: Trainer) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in of.model.parameters()]
+
+
+def test_two_halves_accumulated_are_one_whole() -> None:
+    """With batch norm in inference, for its statistics are of the halves."""
+    sgd = {"optimiser": Optimiser(name="sgd", lr=0.01, clip=None)}
+    results = []
+    for micro in ([batch(0, 1, 2, 3)], [batch(0, 1), batch(2, 3)]):
+        one = trainer(**sgd)
+        one._to_training_mode = lambda one=one: one.model.eval()
+        losses, _ = one.update(0, 10, micro)
+        results.append((losses["loss"], weights(one)))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(results[0][1][0], weights(trainer(**sgd))[0])
+
+
+def test_the_gradient_is_clipped_to_its_norm() -> None:
+    one = trainer(optimiser=Optimiser(name="sgd", lr=1.0, momentum=0.0, weight_decay=0.0, clip=1e-3))
+    before = weights(one)
+    _, norm = one.update(0, 10, [batch(0, 1)])
+    moved = torch.stack([(a - b).norm() for a, b in zip(before, weights(one), strict=True)]).norm()
+    assert norm > 1e-3
+    torch.testing.assert_close(moved, torch.tensor(1e-3), rtol=1e-2, atol=0)
+
+
+def test_an_update_is_a_pure_function_of_state_step_and_batches() -> None:
+    one, two = trainer(ema=0.5), trainer(ema=0.5)
+    for step in range(2):
+        one.update(step, 10, [batch(step, step + 1)])
+    two.restore(copy.deepcopy(one.state()))
+    torch.rand(3)
+    for each in (one, two):
+        each.update(2, 10, [batch(2, 3)])
+    for a, b in zip(weights(one), weights(two), strict=True):
+        assert torch.equal(a, b)
+    assert all(torch.equal(a, b) for a, b in zip(one.ema.model.buffers(), two.ema.model.buffers(), strict=True))
+
+
+def test_restoring_the_untrained_state_forgets_the_training() -> None:
+    one = trainer()
+    before = copy.deepcopy(one.state())
+    first, _ = one.update(0, 10, [batch(0, 1)])
+    one.restore(before)
+    again, _ = one.update(0, 10, [batch(0, 1)])
+    assert torch.equal(first["loss"], again["loss"])
+
+
+def test_state_of_another_network_is_refused() -> None:
+    state = trainer().state()
+    state["model"].pop(next(iter(state["model"])))
+    with pytest.raises(BadCheckpoint, match="does not fit"):
+        trainer().restore(state)
+
+
+def test_restored_slots_keep_the_layout_of_their_parameters() -> None:
+    one = trainer()
+    one.update(0, 10, [batch(0, 1)])
+    state = copy.deepcopy(one.state())
+    for slots in state["optimiser"]["state"].values():
+        slots["exp_avg"] = slots["exp_avg"].contiguous()
+    one.restore(state)
+    assert all(slots["exp_avg"].stride() == parameter.stride() for parameter, slots in one.optimiser.state.items())
+
+
+def test_frozen_norms_keep_statistics_and_scales_of_the_encoder_only() -> None:
+    one = trainer(freeze_norm=True)
+    before = copy.deepcopy(one.model)
+    one.update(0, 10, [batch(0, 1)])
+    norms = [(name, part) for name, part in one.model.named_modules() if isinstance(part, nn.BatchNorm2d)]
+    moved = {name: not torch.equal(part.running_mean, before.get_submodule(name).running_mean) for name, part in norms}
+    assert any(name.startswith("encoder") for name in moved)
+    assert all(changed != name.startswith("encoder") for name, changed in moved.items())
+    assert not any(part.weight.requires_grad for name, part in norms if name.startswith("encoder"))
+
+
+def test_bfloat16_trains_and_half_needs_a_gpu() -> None:
+    one = trainer(autocast="bf16")
+    losses, _ = one.update(0, 10, [batch(0, 1)])
+    assert losses["loss"].isfinite()
+    with pytest.raises(ValueError, match="fp16 needs a cuda device"):
+        trainer(autocast="fp16")
+
+
+def test_the_image_is_channels_last_when_the_network_is() -> None:
+    one = trainer()
+    placed = one.place(batch(0, 1)["toy"])
+    assert placed.images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(placed.images, batch(0, 1)["toy"].images)
