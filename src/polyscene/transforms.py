@@ -146,15 +146,15 @@ def photometric(images: Tensor, generator: torch.Generator, strength: float) -> 
     images = middle + (images - middle) * torch.exp(draw(-0.4, 0.3) * strength)
     grey = images.mean(-3, keepdim=True)
     images = grey + (images - grey) * torch.exp(draw(-0.7, 0.4) * strength)
-    if draw(0, 1) < 0.3 * strength:
+    if draw(0.0, 1.0) < 0.3 * strength:
         height, width = images.shape[-2:]
         factor = float(draw(1.2, 2.2))
         small = F.interpolate(
             images, (math.ceil(height / factor), math.ceil(width / factor)), mode="bilinear", antialias=True
         )
         images = F.interpolate(small, (height, width), mode="bilinear")
-    if draw(0, 1) < 0.5 * strength:
-        images = images + torch.randn(images.shape, generator=generator) * draw(0, 0.05)
+    if draw(0.0, 1.0) < 0.5 * strength:
+        images = images + torch.randn(images.shape, generator=generator) * draw(0.0, 0.05)
     return images.clamp(0, 1)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 Quality = Literal["fast", "high"]
 FORMAT = 1  # of the record
@@ -77,11 +76,11 @@ class Recipe:
         file = self.file(folder, scene)
         return file.exists() and file.stat().st_size == self.views * self.dtype.itemsize
 
-    def open(self, folder: Path, scene: int) -> NDArray[np.void]:
+    def open(self, folder: Path, scene: int) -> np.ndarray:
         """The records (views,) of a rendered scene, memory-mapped (copy on write)."""
         return np.memmap(self.file(folder, scene), self.dtype, "c", shape=(self.views,))
 
-    def render(self, scene: int) -> NDArray[np.void]:
+    def render(self, scene: int) -> np.ndarray:
         """The records (views,) of a scene, a pure function of (recipe, scene)."""
         if self.code != version():
             raise RuntimeError("the code of the rooms changed since this rendering began; start it again")
