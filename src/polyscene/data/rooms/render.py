@@ -29,9 +29,11 @@ class _Effort:
     lamp_rays: int
     bounce_rays: int
     node_rays: int
+    share_bounces: bool
+    filters: tuple[tuple[int, int], ...]  # step and radius of each pass, pixels
 
 
-_EFFORT: dict[str, _Effort] = {"fast": _Effort(1, 1, 48), "high": _Effort(8, 12, 256)}
+_EFFORT: dict[str, _Effort] = {"fast": _Effort(1, 1, 48, True, ((1, 1), (3, 1))), "high": _Effort(8, 12, 256, False, ((1, 2),))}
 
 
 @njit(cache=True)
@@ -58,6 +60,18 @@ def _jagged(part, depth, normal, width, out):  # type: ignore[no-untyped-def]
                 if part[i] != part[j] or facing < 0.9 or abs(depth[i] - depth[j]) > 0.1 * depth[i]:
                     out[i] = True
                     out[j] = True
+
+
+@njit(cache=True, fastmath=True)
+def _shared(part, normal, width, own):  # type: ignore[no-untyped-def]
+    """Clear ``own`` (n,) at every second pixel whose left neighbour lies on the same surface."""
+    for i in range(len(part)):
+        x, y = i % width, i // width
+        if x > 0 and (x + y) % 2 == 1 and part[i] == part[i - 1]:
+            facing = np.float32(0)
+            for k in range(3):
+                facing += normal[i, k] * normal[i - 1, k]
+            own[i] = facing < 0.95
 
 
 @njit(cache=True, fastmath=True)
@@ -189,36 +203,49 @@ def _irradiance(
 ) -> tuple[Array, Array]:
     """Light (n, 3) that falls on each pixel's surface, and how far (n,) the lamps are in shade: 0 wholly to 1."""
     n = len(hits.part)
-    seen = np.flatnonzero(hits.part >= 0)
+    inside = hits.part >= 0
+    seen = slice(None) if inside.all() else np.flatnonzero(inside)  # a slice copies nothing
     point, normal, geometric = hits.point[seen], hits.normal[seen], hits.geometric[seen]
     offset = (1e-3 * hits.depth[seen] + 5e-4).astype(np.float32)
     total = np.zeros((n, 3), np.float32)
-    direct = np.zeros((len(seen), 3), np.float32)
-    random = np.empty((len(seen), 5), np.float32)
+    direct = np.zeros_like(point)
+    random = np.empty((len(point), 5), np.float32)
     for _ in range(effort.lamp_rays):
         _spread(hits.pixel[seen], _AXES, rng.random(5), random)
         direct += _lamp_light(tracer, lighting.lamps, point, normal, geometric, offset, random[:, :3].copy())
     direct /= effort.lamp_rays
-    soft = np.zeros_like(direct)
-    origin, direction, field_light = (np.empty_like(direct) for _ in range(3))
+    # soft light changes slowly: in ``fast`` every second pixel borrows its neighbour's, where that shares its surface
+    own = np.ones(n, np.bool_)
+    if effort.share_bounces:
+        _shared(hits.part, hits.normal, width, own)
+    asked = own[seen]
+    at, up, out, gap = point[asked], normal[asked], geometric[asked], offset[asked]
+    pixel = hits.pixel[seen][asked]
+    soft = np.zeros_like(at)
+    random = np.empty((len(at), 5), np.float32)
+    origin, direction, arriving, got = (np.empty_like(at) for _ in range(4))
     field = lighting.field
     for _ in range(effort.bounce_rays):
-        _spread(hits.pixel[seen], _AXES, rng.random(5), random)
-        shading.hemisphere(point, normal, geometric, offset, random[:, 3:5].copy(), origin, direction)
+        _spread(pixel, _AXES, rng.random(5), random)
+        shading.hemisphere(at, up, out, gap, random[:, 3:5].copy(), origin, direction)
         distance, triangle = tracer.cast(origin, direction)
         far = origin + direction * np.where(triangle >= 0, distance, 0)[:, None]
         facing = tracer.normals_of(triangle, direction)
-        shading.lookup(field.whole, field.origin, field.spacing, far, facing, random[:, :3].copy(), field_light)
-        got = np.empty_like(soft)
+        shading.lookup(field.whole, field.origin, field.spacing, far, facing, random[:, :3].copy(), arriving)
         _bounce(
-            triangle, distance, tracer.part, lighting.palette.mean_albedo, lighting.palette.look, field_light,
+            triangle, distance, tracer.part, lighting.palette.mean_albedo, lighting.palette.look, arriving,
             lighting.ambient, got,
         )  # fmt: skip
         soft += got
-    total[seen] = direct + soft / effort.bounce_rays
+    lent = np.zeros_like(total)
+    lent[np.flatnonzero(own & inside)] = soft / effort.bounce_rays
+    borrower = np.flatnonzero(~own)
+    lent[borrower] = lent[borrower - 1]
+    total[seen] = direct
+    total += lent
     weight = (hits.part >= 0).astype(np.float32)
     scale = (0.006 * hits.depth + 0.004).astype(np.float32)
-    for step, radius in ((1, 2), (3, 1)):
+    for step, radius in effort.filters:
         smoothed, covered = np.empty_like(total), np.empty_like(weight)
         shading.smooth(
             total, weight, hits.point, hits.normal, hits.part, width, step, radius, scale, smoothed, covered
@@ -264,12 +291,17 @@ def _reflections(
     return shine
 
 
+def prepare(tracer: Tracer, quality: Quality = "fast") -> _Lighting:
+    """Materials and soft light of the tracer's scene: made with its first picture, or here, and kept."""
+    return tracer.remember(quality, lambda: _Lighting(tracer, _EFFORT[quality]))
+
+
 def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 0) -> Array:
     """Linear RGB radiance (h, w, 3) that reaches the camera, before lens and sensor."""
     if quality not in _EFFORT:
         raise ValueError(f"unknown quality {quality!r}; choose one of: {', '.join(_EFFORT)}")
     effort = _EFFORT[quality]
-    lighting = tracer.remember(quality, lambda: _Lighting(tracer, effort))
+    lighting = prepare(tracer, quality)
     height, width = view.size
     hits = tracer.look(view)
     rng = _generator(tracer.scene, view, seed, 0)
@@ -293,6 +325,7 @@ def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 
         albedo, glow = _textured(lighting.palette, extra, 0.5 * pixel_size)
         finer = np.empty_like(albedo)
         _surface_light(albedo, glow, lighting.palette.look, extra.part, light[lender], shine[lender], finer)
+        np.minimum(finer, 6 * np.median(colour) + np.float32(1e-3), out=finer)  # a window's white must not eat its frame
         colour[rough] = finer.reshape(-1, len(_STENCIL), 3).mean(1)
     return colour.reshape(height, width, 3)
 
@@ -308,7 +341,7 @@ def picture(
     if labels.depth.shape != tuple(view.size):
         raise ValueError(f"labels are {labels.depth.shape}, the view is {tuple(view.size)}: pass the view's own labels")
     light = radiance(tracer, view, quality, seed)
-    return expose(light, _generator(tracer.scene, view, seed, 1))
+    return expose(light, np.random.default_rng([seed, *tracer.scene.seed, 1]), _generator(tracer.scene, view, seed, 2))
 
 
 def _generator(scene: Scene, view: View, seed: int, purpose: int) -> np.random.Generator:

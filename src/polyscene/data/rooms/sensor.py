@@ -11,11 +11,15 @@ from .scene import Array
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def expose(light: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Linear radiance (h, w, 3) to sRGB uint8, with the lens, the exposure and the noise of one random shot."""
-    image = _lens(_meter(light, rng), rng)
-    image = _noise(image, rng)
-    return _finish(_tone(image, rng), rng)
+def expose(light: Array, camera: np.random.Generator, shot: np.random.Generator) -> NDArray[np.uint8]:
+    """Linear radiance (h, w, 3) to sRGB uint8.
+
+    ``camera`` draws what all views of a scene share (exposure error, colours, tone, grain), ``shot`` what changes
+    from one to the next (focus, shake, noise).
+    """
+    image = _lens(_meter(light, camera), camera, shot)
+    image = _noise(image, camera, shot)
+    return _finish(_tone(image, camera), camera)
 
 
 def _meter(light: Array, rng: np.random.Generator) -> Array:
@@ -32,20 +36,20 @@ def _meter(light: Array, rng: np.random.Generator) -> Array:
     return (light * (gain * cast / cast.mean()).astype(np.float32)).astype(np.float32)
 
 
-def _lens(image: Array, rng: np.random.Generator) -> Array:
+def _lens(image: Array, camera: np.random.Generator, shot: np.random.Generator) -> Array:
     height, width = image.shape[:2]
     bright = cv2.resize(np.minimum(image, 8.0), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-    haze = cv2.resize(cv2.GaussianBlur(bright, (0, 0), rng.uniform(2, 8)), (width, height))
-    veil = rng.uniform(0.01, 0.06)
+    haze = cv2.resize(cv2.GaussianBlur(bright, (0, 0), camera.uniform(2, 8)), (width, height))
+    veil = camera.uniform(0.01, 0.06)
     image = image * np.float32(1 - veil) + haze * np.float32(veil)
     x = (np.arange(width, dtype=np.float32) / width - 0.5) ** 2
     y = (np.arange(height, dtype=np.float32) / width - 0.5 * height / width) ** 2
-    image *= (1 - rng.uniform(0, 0.7) * (y[:, None] + x[None]))[..., None].astype(np.float32)
-    blur = max(rng.normal(0.45, 0.3), 0) if rng.random() < 0.85 else rng.uniform(0.8, 1.8)
+    image *= (1 - camera.uniform(0, 0.7) * (y[:, None] + x[None]))[..., None].astype(np.float32)
+    blur = max(camera.normal(0.4, 0.2), 0) if shot.random() < 0.9 else shot.uniform(0.7, 1.4)
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur * width / 256)
-    if rng.random() < 0.25:
-        image = _shake(image, rng.uniform(1, 5) * width / 256, rng.uniform(0, np.pi))
+    if shot.random() < 0.15:
+        image = _shake(image, shot.uniform(1, 4) * width / 256, shot.uniform(0, np.pi))
     return np.asarray(image, np.float32)
 
 
@@ -57,13 +61,13 @@ def _shake(image: Array, length: float, angle: float) -> Array:
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.float32)
 
 
-def _noise(image: Array, rng: np.random.Generator) -> Array:
-    shot, read = 10 ** rng.uniform(-4.3, -2.6), 10 ** rng.uniform(-3.2, -2.0)
+def _noise(image: Array, camera: np.random.Generator, shot: np.random.Generator) -> Array:
+    photons, read = 10 ** camera.uniform(-4.5, -2.9), 10 ** camera.uniform(-3.4, -2.2)
     image = np.minimum(image, 4.0)
-    grain = rng.standard_normal(image.shape, np.float32)
-    if rng.random() < 0.5:  # colour filters and denoisers spread it
+    grain = shot.standard_normal(image.shape, np.float32)
+    if camera.random() < 0.5:  # colour filters and denoisers spread it
         grain = cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(1.6)
-    return np.asarray(image + grain * np.sqrt(shot * np.maximum(image, 0) + read * read), np.float32)
+    return np.asarray(image + grain * np.sqrt(photons * np.maximum(image, 0) + read * read), np.float32)
 
 
 def _tone(image: Array, rng: np.random.Generator) -> Array:
@@ -75,7 +79,7 @@ def _tone(image: Array, rng: np.random.Generator) -> Array:
     contrast = rng.uniform(0.0, 0.75)
     image += np.float32(contrast) * (image * image * (3 - 2 * image) - image)
     grey = (image @ _LUMA)[..., None]
-    return np.asarray(grey + (image - grey) * np.float32(rng.uniform(0.75, 1.3)), np.float32)
+    return np.asarray(grey + (image - grey) * np.float32(rng.uniform(0.65, 1.15)), np.float32)
 
 
 def _finish(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -37,6 +37,12 @@ def lamps(table, point, normal, geometric, offset, random, origin, direction, re
     arrives if the ray is free, divided by the pick's probability. ``random`` (n, 3) in [0, 1).
     """
     n_lamps = len(table)
+    none, one, grazing = np.float32(0), np.float32(1), np.float32(0.2)
+    extent = np.empty(n_lamps, np.float32)
+    power = np.empty(n_lamps, np.float32)
+    for k in range(n_lamps):
+        extent[k] = np.sum(np.abs(table[k, 3:9])) ** 2
+        power[k] = np.sum(table[k, 9:12])
     weight = np.empty(n_lamps, np.float32)
     for i in range(len(point)):
         x, y, z = point[i, 0], point[i, 1], point[i, 2]
@@ -45,11 +51,11 @@ def lamps(table, point, normal, geometric, offset, random, origin, direction, re
         for k in range(n_lamps):
             t = table[k]
             dx, dy, dz = t[0] - x, t[1] - y, t[2] - z
-            extent = abs(t[3]) + abs(t[4]) + abs(t[5]) + abs(t[6]) + abs(t[7]) + abs(t[8])
             d2 = dx * dx + dy * dy + dz * dz + np.float32(0.01)
             # a large near lamp is seen by surfaces its centre does not face
-            cosine = max(nx * dx + ny * dy + nz * dz, 0.0) / np.sqrt(d2) + 0.2 * min(extent * extent / d2, 1.0)
-            w = (t[9] + t[10] + t[11]) * cosine / d2
+            near = one / d2
+            cosine = max(nx * dx + ny * dy + nz * dz, none) * np.sqrt(near) + grazing * min(extent[k] * near, one)
+            w = power[k] * cosine * near
             weight[k] = w
             total += w
         reach[i] = 0
@@ -193,6 +199,11 @@ def smooth(light, weight, point, normal, part, width, step, radius, scale, out, 
     Neighbours count where they lie in the pixel's tangent plane (within ``scale`` (n,) metres) and face its way.
     """
     height = len(part) // width
+    one = np.float32(1)  # a plain 1 would carry the sums to double
+    near = np.empty((2 * radius + 1, 2 * radius + 1), np.float32)
+    for v in range(-radius, radius + 1):
+        for u in range(-radius, radius + 1):
+            near[v + radius, u + radius] = 1 / (1 + 0.15 * (u * u + v * v))
     for y in range(height):
         for x in range(width):
             i = y * width + x
@@ -202,7 +213,7 @@ def smooth(light, weight, point, normal, part, width, step, radius, scale, out, 
                 continue
             nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
             px, py, pz = point[i, 0], point[i, 1], point[i, 2]
-            tight = 1 / (scale[i] * scale[i])
+            tight = one / (scale[i] * scale[i])
             total = np.float32(0)
             r, g, b = np.float32(0), np.float32(0), np.float32(0)
             for v in range(-radius, radius + 1):
@@ -217,16 +228,15 @@ def smooth(light, weight, point, normal, part, width, step, radius, scale, out, 
                     if part[j] < 0 or weight[j] <= 0:
                         continue
                     facing = nx * normal[j, 0] + ny * normal[j, 1] + nz * normal[j, 2]
-                    if facing < 0.7:
+                    if facing < np.float32(0.7):
                         continue
                     off = nx * (point[j, 0] - px) + ny * (point[j, 1] - py) + nz * (point[j, 2] - pz)
-                    w = weight[j] * facing * facing / (1 + off * off * tight)
-                    w /= 1 + np.float32(0.15) * (u * u + v * v)
+                    w = near[v + radius, u + radius] * weight[j] * facing * facing / (one + off * off * tight)
                     total += w
                     r += w * light[j, 0]
                     g += w * light[j, 1]
                     b += w * light[j, 2]
-            inverse = 1 / max(total, np.float32(1e-12))
+            inverse = one / max(total, np.float32(1e-12))
             out[i, 0], out[i, 1], out[i, 2] = r * inverse, g * inverse, b * inverse
             out_weight[i] = np.float32(1) if total > 0 else np.float32(0)
 
@@ -241,6 +251,7 @@ def highlights(table, look, part, point, normal, ray, shade, out):  # type: igno
         m = look[part[i]]
         alpha = max(m[12] * m[12], np.float32(0.02))
         power = min(2 / (alpha * alpha), np.float32(800.0))
+        narrow = 1 - 5 / power  # below this the lobe is under a hundredth
         for k in range(len(table)):
             t = table[k]
             dx, dy, dz = t[0] - point[i, 0], t[1] - point[i, 1], t[2] - point[i, 2]
@@ -253,6 +264,8 @@ def highlights(table, look, part, point, normal, ray, shade, out):  # type: igno
             hx, hy, hz = dx - ray[i, 0], dy - ray[i, 1], dz - ray[i, 2]
             h = 1 / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
             half = _facing(normal[i, 0], normal[i, 1], normal[i, 2], hx * h, hy * h, hz * h)
+            if half < narrow:
+                continue
             lobe = half**power * (power + 2) / 8 * m[7] * np.float32(0.06)
             gain = min(lobe * cosine / d2 * np.float32(1 / (2 * np.pi * np.pi)), np.float32(4)) * shade[i]
             for c in range(3):

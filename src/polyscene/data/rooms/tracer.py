@@ -40,8 +40,8 @@ class Hits:
 
 
 @njit(cache=True)
-def _corner_normals(faces, face_normals, area, vertex_count, crease, out):  # type: ignore[no-untyped-def]
-    """Normals (m, 3, 3) at the corners of ``faces``: the area-weighted mean over faces within the crease angle."""
+def _corner_normals(faces, face_normals, angle, vertex_count, crease, out):  # type: ignore[no-untyped-def]
+    """Normals (m, 3, 3) at the corners of ``faces``: the mean over faces within the crease, by corner angle (m, 3)."""
     start = np.zeros(vertex_count + 1, np.int64)
     for face in faces:
         for v in face:
@@ -50,8 +50,9 @@ def _corner_normals(faces, face_normals, area, vertex_count, crease, out):  # ty
     fill = start.copy()
     around = np.empty(start[-1], np.int64)
     for f in range(len(faces)):
-        for v in faces[f]:
-            around[fill[v]] = f
+        for c in range(3):
+            v = faces[f, c]
+            around[fill[v]] = 3 * f + c
             fill[v] += 1
     for f in range(len(faces)):
         n = face_normals[f]
@@ -59,9 +60,9 @@ def _corner_normals(faces, face_normals, area, vertex_count, crease, out):  # ty
             v = faces[f, c]
             x, y, z = 0.0, 0.0, 0.0
             for j in range(start[v], start[v + 1]):
-                m = face_normals[around[j]]
+                m = face_normals[around[j] // 3]
                 if n[0] * m[0] + n[1] * m[1] + n[2] * m[2] > crease:
-                    a = area[around[j]]
+                    a = angle[around[j] // 3, around[j] % 3]
                     x, y, z = x + a * m[0], y + a * m[1], z + a * m[2]
             length = np.sqrt(x * x + y * y + z * z)
             if length > 0:
@@ -128,14 +129,18 @@ def _build(vertices: Array, faces: Ints) -> EmbreeScene:
 def _normals(part: Part) -> tuple[NDArray[np.float64], Array]:
     """A part's planes (m, 4), normal and offset, and its corner normals (m, 3, 3)."""
     faces = np.ascontiguousarray(part.faces, np.int32)
-    a, b, c = (np.asarray(part.vertices, np.float64)[faces[:, k]] for k in range(3))
+    points = np.asarray(part.vertices, np.float64)[faces]
+    a, b, c = points[:, 0], points[:, 1], points[:, 2]
     cross = np.cross(b - a, c - a)
     area = np.linalg.norm(cross, axis=1)
     normal = cross / np.maximum(area, 1e-300)[:, None]
     plane = np.concatenate([normal, np.sum(normal * a, 1, keepdims=True)], 1)
     corner = np.repeat(normal.astype(np.float32)[:, None], 3, 1)
     if part.smooth:
-        _corner_normals(faces, normal, area, len(part.vertices), CREASE, corner)
+        on = np.roll(points, -1, 1) - points
+        on /= np.maximum(np.linalg.norm(on, axis=2, keepdims=True), 1e-300)
+        angle = np.arccos(np.clip(-np.einsum("fck,fck->fc", on, np.roll(on, 1, 1)), -1, 1))
+        _corner_normals(faces, normal, angle, len(part.vertices), CREASE, corner)
     return plane, corner
 
 
