@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from polyscene.training import checkpoint
 from polyscene.training.checkpoint import BadCheckpoint
 

@@ -1,6 +1,7 @@
 import torch
-from polyscene.training.ema import Ema
 from torch import nn
+
+from polyscene.training.ema import Ema
 
 
 def test_the_average_follows_the_formula() -> None:

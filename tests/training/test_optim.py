@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
+
 from polyscene.config import Group, Optimiser
 from polyscene.training import optim
-from torch import nn
 
 
 def network() -> nn.Module:

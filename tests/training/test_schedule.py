@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from polyscene.config import Schedule
 from polyscene.training.schedule import factor
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from polyscene.tasks import Depth, SemanticSegmentation
 from polyscene.training.score import score
 

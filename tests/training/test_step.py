@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import torch
+
 from polyscene.training.step import average, merge
 from polyscene.types import Report, collate
 

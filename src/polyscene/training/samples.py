@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -33,17 +34,23 @@ def draw(model: MultiTaskModel, loader: Loader, device: torch.device, path: Path
 
 def _page(model: MultiTaskModel, batch: Batch, values: dict[str, torch.Tensor], index: int) -> Image.Image:
     photograph = (batch.images[index, 0].movedim(0, -1) * 255).round().byte().numpy()
-    facets = [panels.Facet("photograph", photograph)]
+    above, below = [panels.Facet("photograph", photograph)], []
     for name, value in values.items():
-        shown = value[index, 0].float().cpu().movedim(0, -1).numpy()
-        facets.append(panels.facet(model.tasks[name], shown, title=f"{name}, predicted"))
-    facets.append(panels.Facet("photograph", photograph))
-    for name in values:
+        task, predicted = model.tasks[name], value[index, 0].float().cpu()
+        limits = None
         if name in batch.targets:
-            target = batch.targets[name]
-            truth = torch.where(target.valid, target.value, 0)[index, 0].float().movedim(0, -1).numpy()
-            facets.append(panels.facet(model.tasks[name], truth, title=f"{name}, label"))
-    return panels.compose(facets, columns=len(values) + 1, width=240)
+            target = batch.targets[name].map(lambda tensor: tensor[index, 0])
+            truth = torch.where(target.valid, target.value, 0).float()
+            limits = task.limits(truth)
+            below.append(panels.facet(task, _last(truth), title=f"{name}, label", limits=limits))
+        above.append(panels.facet(task, _last(predicted), title=f"{name}, predicted", limits=limits))
+    below += [panels.Facet("photograph", photograph)] * (len(above) - len(below))
+    return panels.compose([*above, *below[-1:], *below[:-1]], columns=len(above), width=240)
+
+
+def _last(value: torch.Tensor) -> np.ndarray:
+    """Channels last."""
+    return value.movedim(0, -1).numpy()
 
 
 def _stacked(pages: list[Image.Image]) -> Image.Image:
