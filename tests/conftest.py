@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+import polyscene.data.rooms.render  # noqa: F401  # before the hook: compiled kernels cannot be wrapped
+
 install_import_hook("polyscene", "beartype.beartype")
 
 REAL = Path(os.environ.get("POLYSCENE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -18,6 +18,7 @@ LOWEST, HIGHEST = 0.5, 2.2  # metres above the floor
 OVERLAP = 0.4  # the least part of a view that the next one sees again
 _ROWS, _COLUMNS = 12, 16  # of the probe
 _BATCH = 8
+_AROUND = 256  # probe rays to all sides
 _BARE = [CLASSES.index(name) for name in ("wall", "ceiling", "floor")]
 _INTEREST = {"table": 5.0, "furniture": 3.0, "objects": 1.0, "books": 1.0, "tv": 1.5, "sofa": 4.0, "bed": 4.0, "chair": 3.0,
              "picture": 0.7, "window": 0.8, "wall": 0.15}  # fmt: skip
@@ -83,8 +84,8 @@ class _Scout:
         y = ((np.arange(_ROWS) + 0.5) / _ROWS - 0.5) * aspect / focal
         grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
         self.rays = np.c_[grid, np.ones(len(grid))].astype(np.float32)
-        k = np.arange(64) + 0.5
-        z, turn = 1 - 2 * k / 64, k * np.pi * (3 - np.sqrt(5))
+        k = np.arange(_AROUND) + 0.5
+        z, turn = 1 - 2 * k / _AROUND, k * np.pi * (3 - np.sqrt(5))
         ring = np.sqrt(1 - z * z)
         self.around = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1).astype(np.float32)
         self.first = np.cumsum([0] + [len(p.faces) for p in scene.parts])

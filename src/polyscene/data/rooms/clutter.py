@@ -141,7 +141,7 @@ def vase(rng: Generator) -> Prop:
     ]
     prop.add(shapes.lathe(profile, 20, 60.0), palette.ceramic(rng))
     if rng.random() < 0.5:
-        _foliage(prop, rng, (0, 0, 0.8 * h), rng.uniform(0.15, 0.3), int(rng.integers(20, 60.0)), 0.03)
+        _foliage(prop, rng, (0, 0, 0.8 * h), rng.uniform(0.15, 0.3), int(rng.integers(20, 60)), 0.03)
     return prop
 
 
@@ -155,8 +155,8 @@ def _foliage(
     length = reach * rng.uniform(0.5, 1.0, stems)
     green = palette.leaves(rng)
     stalk = palette.Material("leaves", palette.shade(green.colour, 0.6), green.colour, 0.05, seed=green.seed)
-    for a, l in zip(axis, length, strict=True):
-        prop.add(shapes.tube([np.array(root), np.array(root) + a * l], 0.004, 4), stalk)
+    for a, reached in zip(axis, length, strict=True):
+        prop.add(shapes.tube([np.array(root), np.array(root) + a * reached], 0.004, 4), stalk)
     which = rng.integers(stems, size=count)
     along = rng.uniform(0.3, 1.0, count)
     roots = np.array(root) + axis[which] * (length[which] * along)[:, None]
@@ -295,7 +295,7 @@ def upright_print(rng: Generator) -> Prop:
     lean = np.eye(4, dtype=np.float32)
     lean[:3, :3] = shapes.turn_x(-0.22)
     for mesh, material, texture in one.pieces:
-        prop.add(mesh, material, turn=lean[:3, :3], texture=texture @ lean.T)
+        prop.add(mesh, material, (0, 0, 0.0027), turn=lean[:3, :3], texture=texture @ lean.T)
     y = h * 0.22
     prop.add(
         shapes.quad((-0.02, y * 0.7, h * 0.7), (0.02, y * 0.7, h * 0.7), (0.02, y + 0.05, 0), (-0.02, y + 0.05, 0)),
@@ -774,6 +774,7 @@ def files(rng: Generator) -> Prop:
     return centred
 
 
+# ruff: noqa: E501
 _ON: dict[str, tuple[tuple[Maker, float], ...]] = {
     "table": ((cup, 3), (glass, 1.5), (bottle, 1), (plate, 1.5), (bowl, 1.5), (paper, 2), (book, 1.5), (books, 0.6), (vase, 0.8),
               (laptop, 0.6), (controller, 0.5), (phone, 0.6), (box, 0.8), (crate, 0.6), (plant, 0.5), (jar, 0.4), (cloth, 0.3),

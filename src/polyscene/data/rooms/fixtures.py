@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from . import palette, shapes
 from .palette import Style
-from .prop import Pose, Prop, Surface
+from .prop import Prop, Surface
 from .room import Room, Wall
 from .scene import Material
 
@@ -96,7 +96,7 @@ def window(rng: Generator, style: Style, width: float, height: float, sky: Mater
     prop.block(frame, (-x, 0.0, 0.0), (x, y0, 0.012))
     if y0 + out > 0.12:
         prop.surfaces.append(
-            Surface("sill", (-x + 0.05, -out), (x - 0.05, y0 - 0.01), 0.013 if out < 0.02 else 0.013, 0.8)
+            Surface("sill", (-x + 0.05, -out), (x - 0.05, y0 - 0.01), 0.013, 0.8)
         )
     prop.shine((0, y0 - 0.02, height / 2), power, (0.48 * width, 0, 0), (0, 0, 0.48 * height))
     return prop

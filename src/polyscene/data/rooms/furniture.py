@@ -436,7 +436,7 @@ def bed(rng: Generator, style: Style) -> Prop:
     x = np.clip(s * (reach + 0.25), -reach, reach)
     drop = np.maximum(np.abs(s) * (reach + 0.25) - reach, 0)
     y = -length / 2 - 0.02 + t * length * rng.uniform(0.6, 0.8)
-    waves = sum(rng.uniform(0.003, 0.012) * np.sin(a * s + b * t + c) for a, b, c in rng.uniform(2, 14, (5, 3)))
+    waves = sum(rng.uniform(0.001, 0.006) * np.sin(a * s + b * t + c) for a, b, c in rng.uniform(2, 14, (5, 3)))
     z = top + 0.045 + waves - drop
     prop.add(shapes.sheet(np.stack([x + np.sign(s) * (drop > 0) * (0.01 + waves), y, z], -1)), cloth)
     pillow = palette.white(rng, 0.0) if rng.random() < 0.6 else palette.fabric(rng)
@@ -449,8 +449,8 @@ def bed(rng: Generator, style: Style) -> Prop:
             (x, length / 2 - 0.28, top + 0.11),
             turn=tilt,
         )
-    low, high = (-width / 2 + 0.1, -length / 2 + 0.2), (width / 2 - 0.1, length / 2 - 0.7)
-    prop.surfaces.append(Surface("cushions", low, high, top + 0.055))
+    low, high = (-width / 2 + 0.1, -length / 2 + 0.2), (width / 2 - 0.1, 0.05 * length)
+    prop.surfaces.append(Surface("cushions", low, high, top + 0.04))
     return prop
 
 
@@ -619,7 +619,7 @@ def base_units(rng: Generator, style: Style, width: float, sink: bool, stove: bo
             rng,
             style,
             (a, front, plinth),
-            (b, depth / 2 if k != sink_at else depth / 2, high - (0.2 if k == sink_at else 0)),
+            (b, depth / 2, high - (0.2 if k == sink_at else 0)),
             letter,
             handle,
         )
@@ -739,7 +739,7 @@ def hood(rng: Generator, style: Style) -> Prop:
 def washbasin(rng: Generator, style: Style) -> Prop:
     prop = Prop("objects")
     width, depth, height = rng.uniform(0.45, 0.65), rng.uniform(0.4, 0.5), 0.85
-    white = palette.ceramic(rng)
+    white = palette.sanitary(rng)
     low, high = (-width / 2 + 0.05, -depth / 2 + 0.05), (width / 2 - 0.05, depth / 2 - 0.12)
     prop.block(white, (-width / 2, -depth / 2, height - 0.12), (-width / 2 + 0.05, depth / 2, height), 0.008)
     prop.block(white, (width / 2 - 0.05, -depth / 2, height - 0.12), (width / 2, depth / 2, height), 0.008)
@@ -764,7 +764,7 @@ def washbasin(rng: Generator, style: Style) -> Prop:
 
 def toilet(rng: Generator, style: Style) -> Prop:
     prop = Prop("objects")
-    white = palette.ceramic(rng)
+    white = palette.sanitary(rng)
     bowl = shapes.lathe(
         [(0.12, 0), (0.1, 0.1), (0.13, 0.22), (0.19, 0.36), (0.2, 0.4), (0.15, 0.4), (0.1, 0.25), (0, 0.22)], 20
     )
@@ -780,7 +780,7 @@ def toilet(rng: Generator, style: Style) -> Prop:
 def bathtub(rng: Generator, style: Style) -> Prop:
     prop = Prop("objects")
     length, depth, height = rng.uniform(1.5, 1.8), rng.uniform(0.7, 0.8), rng.uniform(0.5, 0.6)
-    white = palette.white(rng, 0.7)
+    white = palette.sanitary(rng)
     x, y = length / 2, depth / 2
     _basin(prop, white, (-x + 0.08, -y + 0.07), (x - 0.08, y - 0.07), height, 0.4)
     for low, high in (

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from . import clutter, fixtures, furniture, palette, shapes
 from .clutter import GAP
 from .palette import Style
-from .prop import Pose, Prop
+from .prop import Grain, Pose, Prop
 from .room import Room, Wall
 from .scene import Material, Scene
 
@@ -116,13 +116,13 @@ def _openings(room: Room, style: Style, name: str) -> None:
 
 def _floor_and_ceiling(room: Room) -> None:
     rng, height = room.rng, room.height
-    x, y = room.outline.T
+    x = room.outline[:, 0]
     cuts = sorted(set(x.tolist()))
     ground, top = Prop("floor"), Prop("ceiling")
     material, white = palette.floor(rng), palette.white(rng, 0.0) if rng.random() < 0.85 else palette.wall(rng)
     second = palette.floor(rng) if rng.random() < 0.12 else material
     border = rng.uniform(room.low[1], room.high[1])
-    grain = "x" if rng.random() < 0.5 else "y"
+    grain: Grain = "x" if rng.random() < 0.5 else "y"
     for a, b in zip(cuts[:-1], cuts[1:], strict=True):
         low, high = np.sort(room._crossings((a + b) / 2))
         spans = [(low, high, material)]
@@ -508,9 +508,9 @@ def _living(room: Room, style: Style) -> None:
         yaw = line.yaw + rng.normal(0, 0.05)
         if rng.random() < 0.6:
             rug = fixtures.rug(rng)
-            pose = Pose((x, y, GAP), yaw)
-            if room.clear(rug, pose):
-                room.put(rug, pose)
+            spread = Pose((x, y, GAP), yaw)
+            if room.clear(rug, spread):
+                room.put(rug, spread)
                 room.stand(_raised(table, 0.012), (x, y), yaw, 0.0, rng.uniform(8, 20))
         else:
             room.stand(table, (x, y), yaw, 0.0, rng.uniform(8, 20))
@@ -557,7 +557,7 @@ def _bedroom(room: Room, style: Style) -> None:
     bed = furniture.bed(rng, style)
     found = None
     for line in _long_walls(room):
-        found = room.against(bed, line, clutter_tries=6.0, front=0.2)
+        found = room.against(bed, line, clutter_tries=6.0, front=0.2, tries=20, height=0.45)
         if found is not None:
             for side in (-1, 1):
                 if rng.random() < 0.7:
@@ -696,7 +696,7 @@ def _everywhere(room: Room, style: Style, name: str) -> None:
 
 
 _KINDS: dict[str, tuple[float, Callable[[Room, Style], None]]] = {
-    "kitchen": (0.19, _kitchen), "office": (0.19, _office), "living": (0.15, _living), "bedroom": (0.11, _bedroom),
+    "kitchen": (0.19, _kitchen), "office": (0.19, _office), "living": (0.15, _living), "bedroom": (0.14, _bedroom),
     "dining": (0.1, _dining), "lounge": (0.1, _lounge), "corridor": (0.06, _corridor), "bathroom": (0.05, _bathroom),
     "store": (0.05, _store),
 }  # fmt: skip

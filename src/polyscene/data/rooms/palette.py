@@ -180,6 +180,12 @@ def ceramic(rng: Generator) -> Material:
     return Material("plastic", colour, shade(colour, 0.85), 0.2, rng.uniform(0.4, 0.9), seed=_seed(rng))
 
 
+def sanitary(rng: Generator) -> Material:
+    """Basins, toilets, bath tubs: white but for some old ones."""
+    pale = hsv(hue(rng), rng.uniform(0.0, 0.25) if rng.random() < 0.15 else 0.02, rng.uniform(0.8, 0.97))
+    return Material("plastic", pale, shade(pale, 0.9), 0.2, rng.uniform(0.4, 0.9), seed=_seed(rng))
+
+
 def metal(rng: Generator, dark: bool | None = None) -> Material:
     dark = bool(rng.random() < 0.3) if dark is None else dark
     value = rng.uniform(0.08, 0.2) if dark else rng.uniform(0.55, 0.85)
