@@ -1,0 +1,211 @@
+"""Geometry acts on image, labels and camera as one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polyscene import transforms
+from polyscene.geometry import camera as geometry
+from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
+from polyscene.types import Camera, Sample, Target
+
+TASKS = {
+    "semseg": SemanticSegmentation(classes=("a", "b", "c")),
+    "depth": Depth(),
+    "normals": Normals(),
+    "edges": Edges(),
+}
+sizes = st.tuples(st.integers(6, 24), st.integers(6, 24))
+
+
+def scene(size: tuple[int, int], seed: int = 0, shrink: int = 1) -> Sample:
+    """Two views of random labels; ``shrink``: normals are stored so many times smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    known = torch.ones(2, dtype=torch.bool)
+
+    def target(value: torch.Tensor) -> Target:
+        return Target(value, torch.rand(2, 1, *value.shape[-2:], generator=generator) < 0.8)
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand(2, *shape, generator=generator)
+
+    normals = torch.nn.functional.normalize(rand(3, height // shrink, width // shrink) - 0.5, dim=1)
+    rotation = torch.linalg.qr(rand(3, 3) - 0.5)[0]
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[:, :3, :3] = rotation * torch.linalg.det(rotation)[:, None, None]
+    poses[:, :3, 3] = rand(3)
+    intrinsics = torch.tensor([[0.9 * width, 0.1, 0.47 * width], [0, 0.95 * width, 0.52 * height], [0, 0, 1]])
+    return Sample(
+        rand(3, *size),
+        {
+            "semseg": target((rand(1, *size) * 3).long()),
+            "depth": target(1 + rand(1, *size)),
+            "normals": target(normals),
+            "edges": target((rand(1, *size) < 0.1).float()),
+        },
+        Camera(intrinsics.repeat(2, 1, 1), poses, known),
+        known,
+        "random",
+    )
+
+
+def world(sample: Sample) -> torch.Tensor:
+    """(v, 3, h, w) where each pixel's surface lies, in world axes."""
+    points = geometry.unproject(sample.targets["depth"].value, sample.camera.intrinsics)
+    return geometry.transform(points, sample.camera.world_from_camera)
+
+
+def assert_same(one: Sample, other: Sample) -> None:
+    assert torch.equal(one.images, other.images)
+    for name, target in one.targets.items():
+        assert torch.equal(target.value, other.targets[name].value), name
+        assert torch.equal(target.valid, other.targets[name].valid), name
+    assert torch.allclose(one.camera.intrinsics, other.camera.intrinsics, atol=1e-4)
+    assert torch.allclose(one.camera.world_from_camera, other.camera.world_from_camera)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, st.integers(0, 99))
+def test_flip_twice_is_identity(size: tuple[int, int], seed: int) -> None:
+    sample = scene(size, seed)
+    assert_same(transforms.hflip(transforms.hflip(sample, TASKS), TASKS), sample)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, st.integers(0, 99))
+def test_what_a_flipped_camera_sees_is_the_mirrored_world(size: tuple[int, int], seed: int) -> None:
+    sample = scene(size, seed)
+    flipped = transforms.hflip(sample, TASKS)
+    mirror = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+    assert torch.allclose(world(flipped), world(sample).flip(-1) * mirror, atol=1e-5)
+    normals = flipped.targets["normals"].value
+    assert torch.equal(normals, sample.targets["normals"].value.flip(-1) * mirror)
+    assert torch.allclose(torch.linalg.det(flipped.camera.world_from_camera[:, :3, :3]), torch.ones(2), atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, st.data())
+def test_a_crop_sees_the_same_points(size: tuple[int, int], data: st.DataObject) -> None:
+    sample = scene(size)
+    top, left = data.draw(st.integers(0, size[0] - 2)), data.draw(st.integers(0, size[1] - 2))
+    height, width = data.draw(st.integers(1, size[0] - top)), data.draw(st.integers(1, size[1] - left))
+    cut = transforms.crop(sample, TASKS, (top, left, height, width))
+    window = (..., slice(top, top + height), slice(left, left + width))
+    assert torch.allclose(world(cut), world(sample)[window], atol=1e-5)
+    assert torch.equal(cut.images, sample.images[window])
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, st.integers(1, 4), st.integers(1, 4))
+def test_a_resize_keeps_the_rays_of_the_corners(size: tuple[int, int], rows: int, columns: int) -> None:
+    sample = scene(size)
+    larger = transforms.resize(sample, TASKS, (size[0] * rows, size[1] * columns))
+    for corner in (torch.tensor([-0.5, -0.5]), torch.tensor([size[1] - 0.5, size[0] - 0.5])):  # outer corners, pixels
+        scaled = (corner + 0.5) * torch.tensor([columns, rows]) - 0.5
+        before = torch.linalg.solve(sample.camera.intrinsics[0], torch.cat([corner, torch.ones(1)]))
+        after = torch.linalg.solve(larger.camera.intrinsics[0], torch.cat([scaled, torch.ones(1)]))
+        assert torch.allclose(before, after, atol=1e-5)
+    back = transforms.resize(larger, TASKS, size)
+    assert torch.allclose(back.camera.intrinsics, sample.camera.intrinsics, atol=1e-4)
+    assert torch.equal(back.targets["semseg"].value, sample.targets["semseg"].value)
+    assert torch.equal(back.targets["depth"].value, sample.targets["depth"].value)
+
+
+def plane_seen_twice(height: int = 24, width: int = 32) -> Sample:
+    """Two cameras before the world plane z = 3 m, with the exact depth of each."""
+    intrinsics = torch.tensor([[30.0, 0, 14.0], [0, 31.0, 12.5], [0, 0, 1]]).repeat(2, 1, 1)
+    poses = torch.eye(4).repeat(2, 1, 1)
+    angle = 0.15
+    poses[1, 0, 0] = poses[1, 2, 2] = math.cos(angle)
+    poses[1, 0, 2], poses[1, 2, 0] = math.sin(angle), -math.sin(angle)
+    poses[1, :3, 3] = torch.tensor([-0.3, 0.1, 0.2])
+    rays = geometry.transform(
+        geometry.unproject(torch.ones(2, 1, height, width), intrinsics),
+        torch.cat([torch.cat([poses[:, :3, :3], torch.zeros(2, 3, 1)], 2), poses[:, 3:]], 1),
+    )
+    depth = (3 - poses[:, 2, 3, None, None, None]) / rays[:, 2:]
+    known = torch.ones(2, dtype=torch.bool)
+    target = Target(depth, torch.ones_like(depth, dtype=torch.bool))
+    camera = Camera(intrinsics, poses, known)
+    return Sample(torch.rand(2, 3, height, width), {"depth": target}, camera, known, "plane")
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("window", [(0, 0, 24, 32), (3, 5, 16, 20)])
+def test_views_still_agree_after_flip_and_crop(mirrored: bool, window: tuple[int, int, int, int]) -> None:
+    sample = transforms.crop(plane_seen_twice(), TASKS, window)
+    if mirrored:
+        sample = transforms.hflip(sample, TASKS)
+    points = world(sample)[0]
+    other = torch.linalg.inv(sample.camera.world_from_camera[1])
+    pixels, depth = geometry.project(geometry.transform(points, other), sample.camera.intrinsics[1])
+    assert torch.allclose(points[2], torch.tensor(3.0), atol=1e-4)
+    height, width = sample.images.shape[-2:]
+    grid = 2 * (pixels + 0.5) / torch.tensor([width, height])[:, None, None] - 1
+    inverse = 1 / sample.targets["depth"].value[1:2]  # of a plane affine in the pixel, so interpolation is exact
+    seen = torch.nn.functional.grid_sample(inverse, grid.movedim(0, -1)[None], align_corners=False)[0]
+    inside = (pixels >= 0).all(0) & (pixels[0] <= width - 1) & (pixels[1] <= height - 1)
+    assert inside.sum() > 100
+    assert torch.allclose(1 / seen[0][inside], depth[0][inside], atol=1e-3)
+
+
+def test_labels_are_cut_in_their_own_resolution() -> None:
+    sample = scene((12, 24), shrink=2)
+    own = transforms.Centre((6, 6))(sample, TASKS, torch.Generator())
+    assert own.images.shape[-2:] == (6, 6)
+    assert torch.equal(own.targets["depth"].value, sample.targets["depth"].value[..., 6:18])
+    assert torch.equal(own.targets["normals"].value, sample.targets["normals"].value[..., 3:9])
+    network = transforms.Centre((6, 6), "network")(sample, TASKS, torch.Generator())
+    assert {tuple(target.value.shape[-2:]) for target in network.targets.values()} == {(6, 6)}
+    assert torch.equal(network.targets["normals"].value, own.targets["normals"].value)
+    assert torch.allclose(network.camera.intrinsics, own.camera.intrinsics)
+
+
+def test_a_crop_through_a_labels_pixel_is_refused() -> None:
+    with pytest.raises(ValueError, match="cuts through pixels of normals"):
+        transforms.crop(scene((12, 24), shrink=2), TASKS, (1, 0, 6, 6))
+
+
+def test_labels_in_no_whole_proportion_are_aligned_first() -> None:
+    sample = scene((12, 24))
+    odd = {**sample.targets, "depth": TASKS["depth"].resize(sample.targets["depth"], (7, 13))}
+    cut = transforms.cover(Sample(sample.images, odd, sample.camera, sample.present, "odd"), TASKS, (6, 6))
+    assert {tuple(target.value.shape[-2:]) for target in cut.targets.values()} == {(6, 6)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes, sizes, st.integers(0, 999), st.sampled_from([1, 2]))
+def test_augmented_samples_fit_and_depend_on_their_seed_alone(
+    size: tuple[int, int], wanted: tuple[int, int], seed: int, shrink: int
+) -> None:
+    sample = scene((size[0] * 2, size[1] * 2), shrink=shrink)
+    augment = transforms.Augment(wanted)
+    one, again = (augment(sample, TASKS, torch.Generator().manual_seed(seed)) for _ in range(2))
+    assert_same(one, again)
+    assert one.images.shape == (2, 3, *wanted) and one.images.min() >= 0 and one.images.max() <= 1
+    assert {tuple(target.value.shape[-2:]) for target in one.targets.values()} == {wanted}
+    assert one.targets["semseg"].value.dtype == torch.int64
+    focal = one.camera.intrinsics[0, 0, 0] / sample.camera.intrinsics[0, 0, 0]
+    assert focal > 0.9 * max(wanted[0] / (2 * size[0]), wanted[1] / (2 * size[1]))
+
+
+def test_no_augmentation_is_the_centre_crop() -> None:
+    sample = scene((12, 24))
+    plain = transforms.Augment((6, 6), zoom=(1.0, 1.0), mirror=False, strength=0.0)
+    assert_same(
+        plain(sample, TASKS, torch.Generator()), transforms.Centre((6, 6), "network")(sample, TASKS, torch.Generator())
+    )
+
+
+def test_photometric_touches_neither_labels_nor_camera() -> None:
+    sample = scene((12, 24))
+    lit = transforms.Augment((12, 24), zoom=(1.0, 1.0), mirror=False)(sample, TASKS, torch.Generator().manual_seed(1))
+    assert not torch.equal(lit.images, sample.images)
+    assert torch.equal(lit.targets["depth"].value, sample.targets["depth"].value)
+    assert torch.equal(lit.camera.intrinsics, sample.camera.intrinsics)
