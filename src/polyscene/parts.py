@@ -95,8 +95,8 @@ def _of_function(node: ast.FunctionDef, module: str) -> dict[str, Keyword] | Non
 
 
 def simple_type(keyword: Keyword) -> Any:
-    """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path`` and aliases of these in its own or
-    the module they are imported from; None where it is something else."""
+    """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path`` and aliases of these in its own
+    module or the one they are imported from; None where it is something else."""
     known = {"Any": Any, "Literal": Literal, "Path": Path}
     return None if keyword.annotation is None else _evaluated(keyword.annotation, keyword.module, known)
 

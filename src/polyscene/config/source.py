@@ -55,7 +55,7 @@ def _note(node: yaml.Node, place: Place, found: Text) -> None:
                 message = f"given twice, in lines {seen[key.value]} and {line}; keep one"
                 found.problems.append(Problem((*place, key.value), message))
             seen[key.value] = line
-            found.lines[*place, key.value] = line
+            found.lines[(*place, key.value)] = line
             _note(value, (*place, key.value), found)
 
 

@@ -43,7 +43,7 @@ class Task(ABC):
         """Channels of the raw network output."""
 
     def accept(self, target: Target) -> Target:
-        """The label (c, h, w) as a reader decoded it, in the type the task wants. ``ValueError`` ("problem; remedy")
+        """The label as a reader decoded it, in the type the task wants. ``ValueError`` ("problem; remedy")
         where a valid pixel holds what no label can be."""
         if not torch.where(target.valid, target.value, 0.0).isfinite().all():
             raise ValueError("holds NaN or infinity; declare such pixels `invalid` or repair the file")
@@ -88,6 +88,11 @@ class Task(ABC):
     def constant(self, targets: list[Target]) -> Tensor:
         """(c,) the best prediction that does not look at the image: the floor to be compared with."""
 
+    def constant_map(self, targets: list[Target]) -> Tensor | None:
+        """(c, h, w) the best prediction that knows where a pixel lies but not the image, from targets of one size; None
+        for tasks that have none."""
+        return None
+
     @abstractmethod
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         """(c, h, w) value -> (h, w, 3) uint8 picture."""
@@ -111,6 +116,15 @@ def binary(target: Target) -> Target:
         found = ", ".join(f"{number:g}" for number in target.value[other].unique().tolist()[:4])
         raise ValueError(f"values {found} are neither 0 nor 1; declare a `scale` or a `threshold`")
     return target
+
+
+def mean_map(targets: list[Target]) -> Tensor:
+    """(c, h, w) the mean over images of the valid values at each place; over all places where one is never valid."""
+    flat = [(target.value.flatten(0, -4), target.valid.flatten(0, -4)) for target in targets]
+    total = torch.stack([torch.where(valid, value, 0.0).sum(0) for value, valid in flat]).sum(0)
+    count = torch.stack([valid.sum(0) for _, valid in flat]).sum(0)
+    overall = total.sum((-2, -1), keepdim=True) / count.sum()
+    return torch.where(count > 0, total / count.clamp_min(1), overall)
 
 
 def _nearest(tensor: Tensor, size: tuple[int, int]) -> Tensor:

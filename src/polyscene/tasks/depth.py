@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.depth import DepthError
-from polyscene.tasks.base import Legend, Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task, mean_map
 from polyscene.types import Target
 
 Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity"]
@@ -91,6 +91,9 @@ class Depth(Task):
     def constant(self, targets: list[Target]) -> Tensor:
         """The mean depth, which minimises the RMSE."""
         return torch.cat([target.value[target.valid].flatten() for target in targets]).mean()[None]
+
+    def constant_map(self, targets: list[Target]) -> Tensor:
+        return mean_map(targets)
 
     def limits(self, value: Tensor) -> dict[str, float]:
         """Metres: the 2nd and 98th percentile."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.normals import NormalError
-from polyscene.tasks.base import Legend, Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task, mean_map
 from polyscene.types import Target
 
 
@@ -55,6 +55,9 @@ class Normals(Task):
         """The normalised mean normal."""
         seen = [target.value.movedim(-3, -1)[target.valid.movedim(-3, -1)[..., 0]] for target in targets]
         return F.normalize(torch.cat(seen).mean(0), dim=0)
+
+    def constant_map(self, targets: list[Target]) -> Tensor:
+        return F.normalize(mean_map(targets), dim=0)
 
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         """Right is red, up is green, towards the camera is blue."""

@@ -1,0 +1,204 @@
+"""The command line. Importing this file imports no torch: help and mistakes come at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from polyscene import __version__, evaluate, parts
+from polyscene.data import commands as data_commands
+
+Command = Callable[..., int | None]
+
+
+def demo(minutes: float = 3.0, out: Path = Path("runs/demo")) -> None:
+    """Render rooms, train the starter network on them, judge it, and write report.html.
+
+    Args:
+        minutes: of training; rendering and judging come on top.
+        out: where the run and its report go.
+    """
+    from polyscene.demo import run
+
+    run(minutes, out)
+
+
+def train(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ()) -> None:
+    """Train what a configuration describes; the same command again resumes.
+
+    Args:
+        config: the YAML file.
+        overrides: --section.key value, for any key of the configuration (--training.optimiser.lr 1e-4,
+            --model.decoder.channels 96); those of `training` need no section (--device cpu, --minutes 20).
+    """
+    from polyscene.config import load
+
+    checked = load(config, overrides)
+    from polyscene.training.loop import train as run
+
+    run(checked)
+
+
+def eval_(
+    weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]],
+    data: Annotated[str, arg(metavar="CONFIG_OR_NAME")],
+    split: str | None = None,
+    out: Path | None = None,
+    limit: int | None = None,
+    floors: bool = True,
+    device: str = "auto",
+) -> None:
+    """Judge a network on labelled data: figures, their protocol and their floors; metrics.json.
+
+    Args:
+        weights: a run, a folder of weights, or a .safetensors file.
+        data: a configuration (its `evaluate` sources), a described folder or its polyscene.yaml, or "rooms".
+        split: of a described folder or of the rooms (val by default).
+        out: folder for metrics.json; where the weights are by default.
+        limit: batches of each source; all by default.
+        floors: judge also predictions that do not look at the image.
+        device: auto, cpu, cuda...
+    """
+    evaluate.run(weights, data, split, out, limit, floors, device)
+
+
+def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "starter", device: str = "auto") -> int:
+    """Look at pictures: a panel, the arrays (.npz) and a coloured point cloud (.glb) of each.
+
+    Args:
+        inputs: pictures, and folders of them.
+        out: folder to write to.
+        weights: a run, a folder of weights, or a .safetensors file.
+        device: auto, cpu, cuda...
+    """
+    if not inputs:
+        raise ValueError("no input is given; name pictures or folders of pictures")
+    missing = [str(path) for path in inputs if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"no such picture or folder: {', '.join(missing)}")
+    from polyscene.predict import predict_paths
+
+    return predict_paths(list(inputs), out, weights, device).exit_code
+
+
+def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_json: bool = False) -> None:
+    """What a network is: tasks, classes, size, parameters, licence, provenance.
+
+    Args:
+        weights: a run, a folder of weights, or a .safetensors file.
+        as_json: print the whole description as JSON.
+    """
+    from polyscene.info import describe, lines
+
+    facts = describe(weights)
+    print(json.dumps(facts, indent=2) if as_json else "\n".join(lines(facts)))
+
+
+def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) -> int:
+    """Run a benchmark of the checkout, which prints one JSON line a row; without a name, list them.
+
+    Args:
+        name: of a file in benchmarks/.
+        rest: options of its own.
+    """
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    found = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+    if not found:
+        raise FileNotFoundError(f"benchmarks come with the checkout, not with the package: there are none at {folder}")
+    if not name:
+        print("\n".join(found))
+        return 0
+    if name not in found:
+        raise ValueError(parts.unknown(name, found, "benchmark"))
+    source = str(folder.parent / "src")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))}
+    return subprocess.run([sys.executable, str(found[name]), *rest], env=environment).returncode
+
+
+DATA: Mapping[str, Command] = {
+    "list": data_commands.listing,
+    "render": data_commands.render,
+    "describe": data_commands.describe,
+    "verify": data_commands.verify,
+    "show": data_commands.show,
+}
+COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
+    "demo": demo,
+    "train": train,
+    "eval": eval_,
+    "predict": predict,
+    "data": DATA,
+    "info": info,
+    "bench": bench,
+}
+ABOUT_DATA = "List, render, describe, verify and show data sets."
+PASSES_ON = {train: 1, bench: 1}  # commands that take options unknown to us after so many words
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit status: 0, 1 where a check found something, 2 for a mistake of the user's."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch("polyscene", COMMANDS, words)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, (ValueError, OSError)):
+            print(f"polyscene: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+            print("polyscene: this should not have happened; please report it", file=sys.stderr)
+        return 2 if isinstance(error, (ValueError, OSError)) else 1
+
+
+def _dispatch(program: str, commands: Mapping[str, Command | Mapping[str, Command]], words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help(program, commands))
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    name, *rest = words
+    if name not in commands:
+        raise ValueError(parts.unknown(name, commands, "command"))
+    command = commands[name]
+    if isinstance(command, Mapping):
+        return _dispatch(f"{program} {name}", command, rest)
+    if command in PASSES_ON and not {"-h", "--help"} & set(rest[: PASSES_ON[command]]):
+        rest, own = rest[: PASSES_ON[command]], rest[PASSES_ON[command] :]
+        rest += ["--", *own] if own else []
+    return tyro.cli(command, prog=f"{program} {name}", args=rest, config=(tyro.conf.PositionalRequiredArgs,)) or 0  # type: ignore[no-any-return]
+
+
+def _help(program: str, commands: Mapping[str, Command | Mapping[str, Command]]) -> str:
+    rows = []
+    for name, command in commands.items():
+        about = ABOUT_DATA if isinstance(command, Mapping) else (command.__doc__ or "").partition("\n")[0]
+        rows.append(f"  {name:<10}{about}")
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND ...",
+            "",
+            *rows,
+            "",
+            f"`{program} COMMAND --help` says more. --debug shows where an error came from.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
