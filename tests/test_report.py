@@ -15,7 +15,7 @@ from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
 
 RNG = np.random.default_rng(0)
 TASKS = {task.name: task for task in (SemanticSegmentation(classes=("floor", "<wall>")), Depth(), Normals(), Edges())}
-MISSED = Result("semseg", "mIoU", 31.2, {"constant": 4.0}, True, "%", Goal(bound=35, ratio=8), headline=True)
+MISSED = Result("semseg", "mIoU", 31.2, {"constant": 4.0}, True, "%", Goal(bound=35.0, ratio=8.0), headline=True)
 MET = Result("depth", "RMSE", 0.41, {"constant": 1.0, "pixel mean": 0.8}, False, "m", Goal(ratio=0.45))
 
 
@@ -44,7 +44,7 @@ def page() -> str:
             title="A title",
             lead="What & how",
             tables=[Table("Unseen", "beside floors", [MISSED, MET]), Table("Real", "skipped: no data")],
-            curves=[Curve("loss", range(100), RNG.uniform(size=100).tolist())],
+            curves=[Curve("loss", np.arange(100.0).tolist(), RNG.uniform(size=100).tolist())],
             comparisons=[Comparison(scene(), truth)] * 2,
             photos=[scene("</script>cat")],
             clouds=[("a room", scene().figure(limit=100))],
@@ -117,9 +117,9 @@ def test_without_plots_plotly_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "higher", "goal", "met"),
     [
-        (36.0, True, Goal(35, 8), True),
-        (36.0, True, Goal(35, 10), False),
-        (34.0, True, Goal(35), False),
+        (36.0, True, Goal(35.0, 8.0), True),
+        (36.0, True, Goal(35.0, 10.0), False),
+        (34.0, True, Goal(35.0), False),
         (1.7, False, Goal(ratio=0.45), True),
         (1.9, False, Goal(ratio=0.45), False),
         (math.nan, False, Goal(ratio=0.45), False),

@@ -26,11 +26,12 @@ class Facet:
     legend: Legend = field(default_factory=Legend)
 
 
-def facet(task: Task, value: np.ndarray, limits: Mapping[str, float] | None = None) -> Facet:
+def facet(task: Task, value: np.ndarray, title: str | None = None, limits: Mapping[str, float] | None = None) -> Facet:
     """A task's value, (h, w) or (h, w, c), drawn by the task, within ``limits`` as ``Task.limits`` gives them."""
     tensor = as_tensor(value)
     chosen = dict(limits or {})
-    return Facet(task.name, task.draw(tensor, **chosen).numpy(), task.legend(tensor, **chosen))
+    drawn = task.draw(tensor, **chosen).numpy()
+    return Facet(task.name if title is None else title, drawn, task.legend(tensor, **chosen))
 
 
 def as_tensor(value: np.ndarray) -> torch.Tensor:

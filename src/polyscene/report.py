@@ -296,7 +296,7 @@ def _shared_limits(comparisons: Sequence[Comparison]) -> dict[str, dict[str, flo
 def _predictions(one: Comparison, limits: Mapping[str, dict[str, float]] | None = None) -> list[Facet]:
     scene = one.scene
     drawn = [
-        panels.facet(scene.tasks[name], value, (limits or _shared_limits([one])).get(name))
+        panels.facet(scene.tasks[name], value, limits=(limits or _shared_limits([one])).get(name))
         for name, value in scene.values.items()
     ]
     return [Facet("photo", scene.image), *(Facet(item.title, item.picture) for item in drawn)]
@@ -309,7 +309,7 @@ def _truths(one: Comparison, limits: Mapping[str, dict[str, float]]) -> list[Fac
             facets.append(facets[0])
             continue
         value, valid = one.truth[name]
-        picture = panels.facet(task, value, limits.get(name)).picture.copy()
+        picture = panels.facet(task, value, limits=limits.get(name)).picture.copy()
         picture[~valid] = INVALID
         facets.append(Facet(name, picture))
     return facets

@@ -1,0 +1,49 @@
+"""Does what was learnt from rendered rooms hold in real ones? Frames of data sets the network has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from polyscene import transforms
+from polyscene.data.base import Dataset
+from polyscene.data.description import BadDescription
+from polyscene.data.folder import Folder
+from polyscene.data.loader import Loader
+from polyscene.tasks import Task
+from polyscene.types import Sample
+
+DESCRIPTIONS = Path(__file__).parents[2] / "experiments" / "real" / "data"  # in a checkout
+SETS = ("kitchen", "office")
+
+
+class Chain(Dataset):
+    """Data sets one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = parts
+        self.name = "+".join(part.name for part in parts)
+        self.tasks = {name: task for part in parts for name, task in part.tasks.items()}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def read(self, index: int) -> Sample:
+        for part in self.parts:
+            if index < len(part):
+                return part.read(index)
+            index -= len(part)
+        raise IndexError(index)
+
+
+def frames(tasks: Mapping[str, Task], size: tuple[int, int], descriptions: Path = DESCRIPTIONS) -> Loader | str:
+    """All frames of the real indoor sets, with those of their labels that ``tasks`` names; or why there are none."""
+    files = [descriptions / f"{name}.yaml" for name in SETS]
+    if missing := [file for file in files if not file.is_file()]:
+        return f"{missing[0]} is not here: the real frames are described in a checkout of the project"
+    try:
+        chain = Chain([Folder(file) for file in files])
+    except BadDescription as error:
+        return f"the real frames are not here ({str(error).partition(';')[0]})"
+    shared = {name: task for name, task in tasks.items() if name in chain.tasks}
+    return Loader(chain, shared, 8, transforms.Centre(size), seed=0, shuffle=False)
