@@ -12,6 +12,7 @@ up is the second. Pictorial kinds are centred on the texture's origin and read l
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -275,7 +276,7 @@ def books(rng: Rng) -> F:
     image = np.full((SIZE, SIZE, 3), 0.02, np.float32)
     n = int(rng.integers(12, 22))
     cuts = (_ramp(rng, n, 0.6) * SIZE).astype(int)
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         spine = _colour(rng, 0.02, 0.75)
         image[:, a + 1 : b] = spine
         across = np.linspace(-1, 1, max(b - a - 1, 1))
@@ -396,7 +397,7 @@ def _look(material: Material) -> list[float]:
 
 @njit(cache=True, fastmath=True)
 def surface(bank, starts, row, look, frame, point, normal, part, footprint, albedo, glow):  # type: ignore[no-untyped-def]
-    """Fill ``albedo`` and ``glow`` (n, 3) at world ``point`` (n, 3) of ``part`` (n,), seen ``footprint`` metres wide."""
+    """Fill ``albedo`` and ``glow`` (n, 3) at world ``point`` (n, 3) of ``part`` (n,), a pixel ``footprint`` metres."""
     for i in range(len(part)):
         k = part[i]
         if k < 0:

@@ -33,7 +33,10 @@ class _Effort:
     filters: tuple[tuple[int, int], ...]  # step and radius of each pass, pixels
 
 
-_EFFORT: dict[str, _Effort] = {"fast": _Effort(1, 1, 48, True, ((1, 1), (3, 1))), "high": _Effort(8, 12, 256, False, ((1, 2),))}
+_EFFORT: dict[str, _Effort] = {
+    "fast": _Effort(1, 1, 48, True, ((1, 1), (3, 1))),
+    "high": _Effort(8, 12, 256, False, ((1, 2),)),
+}
 
 
 @njit(cache=True)
@@ -167,8 +170,8 @@ class _Lighting:
             shading.gather(direction, albedo * again, rays, solid, bounced)
         faces = np.tile(shading.FACES, (len(nodes), 1))
         at = np.repeat(nodes, 6, 0)
-        for k in range(4):
-            shift = np.random.default_rng([*scene.seed, 6, k]).random((len(at), 3), np.float32)
+        for sample in range(4):
+            shift = np.random.default_rng([*scene.seed, 6, sample]).random((len(at), 3), np.float32)
             both += _lamp_light(tracer, self.lamps, at, faces, faces, np.zeros(len(at), np.float32), shift).reshape(
                 -1, 6, 3
             )
@@ -325,7 +328,8 @@ def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 
         albedo, glow = _textured(lighting.palette, extra, 0.5 * pixel_size)
         finer = np.empty_like(albedo)
         _surface_light(albedo, glow, lighting.palette.look, extra.part, light[lender], shine[lender], finer)
-        np.minimum(finer, 6 * np.median(colour) + np.float32(1e-3), out=finer)  # a window's white must not eat its frame
+        white = 6 * np.median(colour) + np.float32(1e-3)
+        np.minimum(finer, white, out=finer)  # a window's white must not eat its frame
         colour[rough] = finer.reshape(-1, len(_STENCIL), 3).mean(1)
     return colour.reshape(height, width, 3)
 
@@ -341,7 +345,8 @@ def picture(
     if labels.depth.shape != tuple(view.size):
         raise ValueError(f"labels are {labels.depth.shape}, the view is {tuple(view.size)}: pass the view's own labels")
     light = radiance(tracer, view, quality, seed)
-    return expose(light, np.random.default_rng([seed, *tracer.scene.seed, 1]), _generator(tracer.scene, view, seed, 2))
+    camera = np.random.default_rng([seed, *tracer.scene.seed, 1])
+    return expose(light, camera, _generator(tracer.scene, view, seed, 2))
 
 
 def _generator(scene: Scene, view: View, seed: int, purpose: int) -> np.random.Generator:

@@ -47,7 +47,7 @@ def _lens(image: Array, camera: np.random.Generator, shot: np.random.Generator) 
     image *= (1 - camera.uniform(0, 0.7) * (y[:, None] + x[None]))[..., None].astype(np.float32)
     blur = max(camera.normal(0.4, 0.2), 0) if shot.random() < 0.9 else shot.uniform(0.7, 1.4)
     if blur > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), blur * width / 256)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur * width / 256), np.float32)
     if shot.random() < 0.15:
         image = _shake(image, shot.uniform(1, 4) * width / 256, shot.uniform(0, np.pi))
     return np.asarray(image, np.float32)
@@ -88,5 +88,5 @@ def _finish(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     coded = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.5:
         _, packed = cv2.imencode(".jpg", coded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
-        coded = np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
+        coded = np.ascontiguousarray(np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
     return coded
