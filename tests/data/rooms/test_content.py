@@ -81,7 +81,9 @@ def test_one_instance_is_one_object_of_one_class(scenes: list[Scene]) -> None:
 
 
 def test_nothing_floats(scenes: list[Scene], tracers: list[Tracer]) -> None:
-    """Straight below its lowest points, or behind, beside or above it, every object touches something else."""
+    """Straight below its lowest points, or behind, beside or above it, every object touches something else.
+
+    5 cm are allowed, which things sink into a duvet above its mattress."""
     checked = 0
     for scene, tracer in zip(scenes, tracers, strict=False):
         parts: dict[int, list[np.ndarray]] = {}
@@ -95,7 +97,7 @@ def test_nothing_floats(scenes: list[Scene], tracers: list[Tracer]) -> None:
             down = np.broadcast_to(np.float32([0, 0, -1]), inner.shape)
             distance, triangle = tracer.cast(inner, down)
             own = tracer.instance[tracer.part[np.maximum(triangle, 0)]] == instance
-            if ((distance < 0.03) & ~own).any() or points[:, 2].min() < 0.02:
+            if ((distance < 0.05) & ~own).any() or points[:, 2].min() < 0.02:
                 checked += 1
                 continue
             near_wall = _distance_to_walls(scene, points) < 0.05

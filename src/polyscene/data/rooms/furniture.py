@@ -441,12 +441,12 @@ def bed(rng: Generator, style: Style) -> Prop:
     prop.add(shapes.sheet(np.stack([x + np.sign(s) * (drop > 0) * (0.01 + waves), y, z], -1)), cloth)
     pillow = palette.white(rng, 0.0) if rng.random() < 0.6 else palette.fabric(rng)
     for k in range(2 if width > 1.25 else 1):
-        x = 0.0 if width < 1.25 else (-1 + 2 * k) * width / 4
+        middle = 0.0 if width < 1.25 else (-1 + 2 * k) * width / 4
         tilt = shapes.turn_x(rng.uniform(0.1, 0.6)) @ shapes.turn_z(rng.normal(0, 0.1))
         prop.add(
             shapes.cushion((rng.uniform(0.5, 0.7), 0.42, 0.15), 0.7),
             pillow,
-            (x, length / 2 - 0.28, top + 0.11),
+            (middle, length / 2 - 0.28, top + 0.11),
             turn=tilt,
         )
     low, high = (-width / 2 + 0.1, -length / 2 + 0.2), (width / 2 - 0.1, 0.05 * length)

@@ -457,8 +457,8 @@ def _equip(room: Room, desk: Prop, place: Pose) -> None:
         if x - screen.size[0] / 2 < x0 or x + screen.size[0] / 2 > x1:
             continue
         yaw = rng.normal(0, 0.1) - (k - (screens - 1) / 2) * 0.35
-        at = place.point(x, y1 - rng.uniform(0.13, 0.2), z)
-        room.put(screen, Pose(at, place.yaw + yaw))
+        spot = place.point(x, y1 - rng.uniform(0.13, 0.2), z)
+        room.put(screen, Pose(spot, place.yaw + yaw))
         used.append((x - screen.size[0] / 2 - 0.02, x + screen.size[0] / 2 + 0.02))
     if screens or rng.random() < 0.4:
         x = float(np.clip(middle, x0 + 0.25, x1 - 0.35))
@@ -523,16 +523,16 @@ def _living(room: Room, style: Style) -> None:
                     break
     bench = furniture.tv_bench(rng, style)
     for line in _long_walls(room):
-        s = room.against(bench, line, front=0.5)
-        if s is None:
+        found = room.against(bench, line, front=0.5)
+        if found is None:
             continue
-        pose = line.pose(s, 0.01 + float(bench.bounds[1, 1]))
+        pose = line.pose(found, 0.01 + float(bench.bounds[1, 1]))
         surface = bench.surfaces[-1]
         if rng.random() < 0.7:
             tv = clutter.television(rng)
             room.put(tv, Pose(pose.point(0.0, 0.0, surface.z + 2 * GAP), pose.yaw + rng.normal(0, 0.05)))
         else:
-            room.hang(clutter.television(rng, wall=True), line, rng.uniform(0.95, 1.15), s)
+            room.hang(clutter.television(rng, wall=True), line, rng.uniform(0.95, 1.15), found)
         break
     for _ in range(int(rng.integers(1, 4))):
         maker = (furniture.bookcase, furniture.chest, furniture.side_table, furniture.bookcase)[int(rng.integers(4))]
