@@ -178,10 +178,11 @@ def _dispatch(program: str, commands: Mapping[str, Command | Mapping[str, Comman
     command = commands[name]
     if isinstance(command, Mapping):
         return _dispatch(f"{program} {name}", command, rest)
+    how = (tyro.conf.PositionalRequiredArgs,) if commands is DATA else ()
     if command in PASSES_ON and not {"-h", "--help"} & set(rest[: PASSES_ON[command]]):
         rest, own = rest[: PASSES_ON[command]], rest[PASSES_ON[command] :]
         rest += ["--", *own] if own else []
-    return tyro.cli(command, prog=f"{program} {name}", args=rest, config=(tyro.conf.PositionalRequiredArgs,)) or 0  # type: ignore[no-any-return]
+    return tyro.cli(command, prog=f"{program} {name}", args=rest, config=how) or 0
 
 
 def _help(program: str, commands: Mapping[str, Command | Mapping[str, Command]]) -> str:

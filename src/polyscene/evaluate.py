@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,10 +181,8 @@ def run(
     result: dict[str, Any] = {"weights": str(files.find(weights)), "data": data, "sources": {}}
     for name, loader in built.evaluate.items():
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(name)
-            figures = evaluate(
-                model, loader, limit, place, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            shown = bar.add_task(name)
+            figures = evaluate(model, loader, limit, place, partial(_advance, bar, shown))
         beside: dict[str, Figures] = {}
         teacher = built.train.get(name, loader)
         if with_floors:
@@ -207,6 +206,10 @@ def run(
     file.write_text(json.dumps(_finite(result), indent=2, ensure_ascii=False))
     console.print(f"written: {file}", highlight=False, soft_wrap=True)
     return result
+
+
+def _advance(bar: Any, shown: Any, done: int, total: int) -> None:
+    bar.update(shown, completed=done, total=total)
 
 
 def _configuration(data: str, split: str | None) -> Config:

@@ -12,6 +12,7 @@ from typing import Any
 import safetensors
 from safetensors.torch import save as to_bytes
 
+from polyscene.info import find as find
 from polyscene.model import MultiTaskModel, from_description
 
 FORMAT = "polyscene-1"
@@ -67,16 +68,6 @@ def read_card(path: Path | str) -> dict[str, Any]:
         return {"model": card["model"], "facts": card["facts"]}
     except (KeyError, TypeError, ValueError) as error:
         raise BadWeights(f"{file} does not say what network it is: {error}") from error
-
-
-def find(path: Path | str) -> Path:
-    """The weights file meant by ``path``."""
-    path = Path(path)
-    places = [path] if path.is_file() else [path / inner / "model.safetensors" for inner in ("best", "last", "")]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"no weights at {path}: it is neither a run, a folder with model.safetensors, nor a file")
 
 
 def replace(path: Path, content: bytes) -> None:

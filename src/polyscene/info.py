@@ -1,0 +1,111 @@
+"""What a network on disk is, read from the header of its file: nothing is built and no torch imported."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LIMIT = 100_000_000  # bytes of header that the format allows
+INNER = {"running_mean", "running_var", "num_batches_tracked", "mean", "std"}  # buffers, not parameters
+
+
+class BadFile(ValueError):
+    """Not a whole safetensors file of ours."""
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """``{"file", "bytes", "parameters": by part, "model": ..., "facts": ...}`` of a run, a folder of weights or a file.
+    Raises ``FileNotFoundError`` and ``BadFile``."""
+    file = find(path)
+    header = read_header(file)
+    card = header.pop("__metadata__", {})
+    if "card" not in card:
+        raise BadFile(f"{file} was not written by polyscene; `polyscene info` reads runs and weights of its own")
+    count: dict[str, int] = {}
+    for name, tensor in header.items():
+        if name.rpartition(".")[2] not in INNER:
+            count[part_of(name)] = count.get(part_of(name), 0) + math.prod(tensor["shape"])
+    return {"file": str(file), "bytes": file.stat().st_size, "parameters": count, **json.loads(card["card"])}
+
+
+def part_of(tensor: str) -> str:
+    """``heads.depth.weight`` belongs to ``heads.depth``; everything else to its first name."""
+    first, *rest = tensor.split(".")
+    return f"{first}.{rest[0]}" if first == "heads" and rest else first
+
+
+def find(path: str | Path) -> Path:
+    """The weights meant by ``path``: a run's best, else its last, else those in the folder, or the file itself."""
+    path = Path(path)
+    places = [path] if path.is_file() else [path / inner / "model.safetensors" for inner in ("best", "last", "")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"no weights at {path}: it is neither a run, a folder with model.safetensors, nor a file")
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """Tensors by name (``shape``, ``dtype``, ``data_offsets``) and ``__metadata__``; ``BadFile`` if cut short."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        text = opened.read(length) if 0 < length < min(LIMIT, size) else b""
+    try:
+        header = json.loads(text)
+        end = max((item["data_offsets"][1] for key, item in header.items() if key != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadFile(f"{file} is cut short or no safetensors file; take another copy") from None
+    if 8 + length + end != size:
+        raise BadFile(f"{file} is cut short: {size} bytes of {8 + length + end}; take another copy")
+    return header
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The same for people."""
+    model, facts, count = found["model"], found["facts"], found["parameters"]
+    told = [f"{found['file']}  ({found['bytes'] / 1e6:.1f} MB)", "", "tasks"]
+    for task in model["tasks"]:
+        classes = task.get("classes") or ()
+        told.append(f"  {task['name']:<10}{_called(task)}" + (f", {len(classes)} classes: " if classes else ""))
+        told[-1] += ", ".join(classes)
+    told += ["", "parts"]
+    for kind in ("encoder", "neck", "decoder", "regularizer"):
+        if part := model.get(kind):
+            options = ", ".join(f"{key}={value}" for key, value in part.items() if key != "name")
+            told.append(f"  {kind:<12}{part['name']}" + (f" ({options})" if options else ""))
+    if model.get("canonical_focal"):
+        told.append(f"  depth as seen by a camera of focal length {model['canonical_focal']:g} image widths")
+    told += ["", f"parameters   {sum(count.values()):,}"]
+    told += [f"  {part:<20}{number:>12,}" for part, number in count.items()]
+    told += ["", f"licence      {facts.get('licence', 'not stated')}"]
+    if size := facts.get("size"):
+        told.append(f"size         {size[0]}x{size[1]} (height x width) in training")
+    told += [f"{key:<13}{_told(value)}" for key, value in facts.items() if key not in ("licence", "size", *_TABLES)]
+    for source, figures in (facts.get("metrics") or {}).items():
+        told += ["", f"judged on {source} (floor)"]
+        floors = (facts.get("floors") or {}).get(source, {})
+        for task, row in figures.items():
+            beside = floors.get(task, {})
+            pairs = (f"{figure} {_pair(row[figure], beside.get(figure))}" for figure in list(row)[:6])
+            told.append(f"  {task:<10}{', '.join(pairs)}")
+    return told
+
+
+_TABLES = ("metrics", "floors")
+
+
+def _called(task: Mapping[str, Any]) -> str:
+    return task["type"] + (f" ({task['encoding']})" if "encoding" in task else "")
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _pair(value: float | None, floor: float | None) -> str:
+    return ("–" if value is None else f"{value:.3g}") + ("" if floor is None else f" ({floor:.3g})")
