@@ -76,10 +76,11 @@ class MultiTaskModel(nn.Module):
         if self.neck is not None:
             seen = images.new_ones(batch, views, dtype=torch.bool) if present is None else present
             features, memory = self.neck(features, images, camera, seen, memory)
-        maps, auxiliary = self.decoder(features)
+        maps, early = self.decoder(features)
+        auxiliary = [_by_view(item, batch, views) for item in early]
         final = {name: head(maps[name], tuple(size)).unflatten(0, (batch, views)) for name, head in self.heads.items()}
         if self.training and self.regularizer is not None:
-            auxiliary = [*auxiliary, self._regularize(self.regularizer, features, camera)]
+            auxiliary.append(self._regularize(self.regularizer, features, camera))
         return Predictions(final, auxiliary, features), memory
 
     def _regularize(self, regularizer: Regularizer, features: Any, camera: Camera | None) -> Auxiliary:
@@ -197,6 +198,11 @@ def from_description(description: Mapping[str, Any]) -> MultiTaskModel:
     """The inverse of ``MultiTaskModel.describe``, with fresh weights."""
     names = ("tasks", "encoder", "decoder", "neck", "regularizer", "canonical_focal")
     return create_model(**{name: description[name] for name in names})
+
+
+def _by_view(auxiliary: Auxiliary, batch: int, views: int) -> Auxiliary:
+    maps = {name: raw.flatten(0, 1).unflatten(0, (batch, views)) for name, raw in auxiliary.maps.items()}
+    return dataclasses.replace(auxiliary, maps=maps)
 
 
 def _part(value: PartLike) -> Part:

@@ -21,7 +21,8 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
-        """Maps (b·v, c, h', w') by task, and what else is to be supervised."""
+        """Maps (b·v, c, h', w') by task, and what else is to be supervised: maps (b·v, 1, c, h', w'), as a decoder
+        takes every view for a picture of its own. The model puts the views together again."""
 
     @classmethod
     def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task]) -> Encoder:

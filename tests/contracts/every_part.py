@@ -1,0 +1,51 @@
+"""What the contract tests run over: the tables, and one small encoder of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from polyscene.decoders import DECODERS
+from polyscene.necks import NECKS
+from polyscene.regularizers import REGULARIZERS
+from polyscene.tasks import Task
+from polyscene.types import Camera, Sample, Target
+
+ENCODERS = {
+    "chain": "test_resnet",
+    "efficientnet": "test_efficientnet",
+    "mobilenet": "mobilenetv4_conv_small_035",
+    "nhwc": "test_mambaout",
+    "windows": "swin_tiny_patch4_window7_224",
+    "branches": "hrnet_w18_small_v2",
+    "vit": "test_vit",
+}
+NECK_NAMES = [None, *NECKS, "double"]
+REGULARIZER_NAMES = [None, *REGULARIZERS, "double"]
+DECODER_NAMES = [*DECODERS, "initial_double"]
+
+
+def install_doubles(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(NECKS, "double", "part_doubles:CrossViewDouble")
+    patch.setitem(REGULARIZERS, "double", "part_doubles:RenderingDouble")
+    patch.setitem(DECODERS, "initial_double", "part_doubles:InitialDouble")
+    patch.setitem(DECODERS, "stitch_double", "part_doubles:StitchDouble")
+
+
+def batch_for(tasks: Mapping[str, Task], batch: int = 2, views: int = 1, size: tuple[int, int] = (64, 96)) -> Sample:
+    """Random pictures and labels; on whatever the default device is."""
+
+    def target(task: Task) -> Target:
+        shape = (batch, views, task.value_channels, *size)
+        value = torch.randint(0, len(task.classes), shape) if task.classes else torch.rand(shape) + 0.1
+        if task.name in ("edges", "saliency"):
+            value = value.round().clamp(0, 1)
+        return Target(value, torch.ones(batch, views, 1, *size, dtype=torch.bool))
+
+    intrinsics = torch.tensor([[90.0, 0.0, 47.5], [0.0, 90.0, 31.5], [0.0, 0.0, 1.0]])
+    present = torch.ones(batch, views, dtype=torch.bool)
+    camera = Camera(intrinsics.expand(batch, views, 3, 3), torch.eye(4).expand(batch, views, 4, 4), present)
+    targets = {name: target(task) for name, task in tasks.items()}
+    return Sample(torch.rand(batch, views, 3, *size), targets, camera, present, "random")

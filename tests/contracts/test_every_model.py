@@ -1,0 +1,106 @@
+"""Any encoder × any neck × any decoder × any regularizer × any task set. New table entries are covered as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+
+import pytest
+import torch
+from every_part import DECODER_NAMES, ENCODERS, NECK_NAMES, REGULARIZER_NAMES, batch_for, install_doubles
+from torch import Tensor
+
+from polyscene import encoders
+from polyscene.encoders import build
+from polyscene.encoders.base import Encoder
+from polyscene.model import MultiTaskModel, create_model, from_description
+from polyscene.objective import Objective
+from polyscene.tasks.sets import SETS
+from polyscene.types import Features
+
+
+@pytest.fixture(autouse=True)
+def _doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_doubles(monkeypatch)
+
+
+@cache
+def shapes_only(name: str, pretrained: bool) -> Encoder:
+    """An encoder on ``meta`` that runs once a size: such tensors hold nothing but their shapes."""
+    encoder = build(name)
+    encoder.forward = cache_by_shape(encoder.forward)
+    return encoder
+
+
+def cache_by_shape(forward: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
+    known: dict[torch.Size, Features] = {}
+    return lambda images: known.get(images.shape) or known.setdefault(images.shape, forward(images))
+
+
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_shapes_of_the_full_product(encoder: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "build", shapes_only)
+    with torch.device("meta"):
+        for task_set, neck, regularizer in product(SETS, NECK_NAMES, REGULARIZER_NAMES):
+            model = create_model(task_set, encoder, decoder, neck, regularizer)
+            for views in (1, 2):
+                batch = batch_for(model.tasks, 1, views, (64, 96))
+                predictions = model(batch.images, batch.camera, batch.present)
+                assert {name: tuple(raw.shape) for name, raw in predictions.final.items()} == {
+                    name: (1, views, task.channels, 64, 96) for name, task in model.tasks.items()
+                }
+                seen = model.neck or model.encoder
+                for pyramid in [predictions.shared.maps, *predictions.shared.by_task.values()]:
+                    assert tuple(level.shape[:2] for level in pyramid) == tuple((views, c) for c in seen.channels)
+                assert list(seen.strides) == sorted(seen.strides), "finest first"
+                for auxiliary in predictions.auxiliary:
+                    assert set(auxiliary.maps) == set(auxiliary.tasks)
+                    for name, raw in auxiliary.maps.items():
+                        assert raw.shape[:3] == (1, views, auxiliary.tasks[name].channels)
+
+
+LARGE = (ENCODERS["windows"], ENCODERS["branches"])
+PAIRS = [
+    (encoder, decoder, list(SETS)[place % len(SETS)], NECK_NAMES[place % len(NECK_NAMES)])
+    for place, (encoder, decoder) in enumerate(product(ENCODERS.values(), DECODER_NAMES))
+    if encoder not in LARGE  # their shapes are covered above
+]
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "task_set", "neck"), PAIRS)
+def test_every_parameter_learns(encoder: str, decoder: str, task_set: str, neck: str | None) -> None:
+    torch.manual_seed(0)
+    model = create_model(task_set, encoder, decoder, neck, REGULARIZER_NAMES[-1]).train()
+    batch = batch_for(model.tasks)
+    report = Objective(model.tasks)(model(batch.images, batch.camera, batch.present), batch)
+    report.total.backward()
+    assert torch.isfinite(report.total)
+    assert set(report.by_task) == set(model.tasks)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} takes no part"
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+@pytest.mark.parametrize("neck", NECK_NAMES)
+def test_inference_is_the_same_without_regularizer(decoder: str, neck: str | None) -> None:
+    for regularizer in REGULARIZER_NAMES[1:]:
+        torch.manual_seed(0)
+        model = create_model("rooms", ENCODERS["chain"], decoder, neck, regularizer).eval()
+        batch = batch_for(model.tasks, views=2)
+        before = model.infer(batch.images, batch.camera, batch.present)
+        assert model.strip().regularizer is None
+        after = model.infer(batch.images, batch.camera, batch.present)
+        assert all(torch.equal(before[name], after[name]) for name in model.tasks)
+        assert from_description(model.describe()).state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+@pytest.mark.parametrize("neck", NECK_NAMES)
+def test_odd_sizes_and_a_lone_image(decoder: str, neck: str | None) -> None:
+    model: MultiTaskModel = create_model(["depth", "normals"], ENCODERS["chain"], decoder, neck).eval()
+    values = model.infer(torch.rand(1, 1, 3, 75, 101))
+    assert values["depth"].shape == (1, 1, 1, 75, 101)
+    assert torch.allclose(values["normals"].norm(dim=2), torch.ones(()), atol=1e-4)
