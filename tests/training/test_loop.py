@@ -31,7 +31,8 @@ from tests.training import toy
 from polyscene.training.loop import train
 train(toy.config(Path(sys.argv[1]), dataset={{"wait": float(sys.argv[2])}}, **eval(sys.argv[3])))
 """
-LONG = {"steps": 30, "checkpoint_every": 7, "evaluate_every": 15, "ema": 0.9}
+LONG = {"steps": 24, "checkpoint_every": 5, "evaluate_every": 12, "ema": 0.9}
+WAIT = 0.01  # seconds a sample, so that there is time to kill
 
 
 def start(out: Path, wait: float, **training) -> subprocess.Popen:
@@ -77,26 +78,34 @@ def comparable(out: Path):
     return [{k: v for k, v in r.items() if k not in ("images/s", "waited")} for r in read(out / "metrics.jsonl")]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(toy.config(out, {"wait": WAIT}, **LONG))
+    return out
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, number: int) -> None:
-    out = tmp_path / "run"
-    process = start(out, 0.03, **LONG)
-    wait_for_step(out, 17, process)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, whole: Path, number: int
+) -> None:
+    """Stopped in the middle of the fourth epoch, between two checkpoints."""
+    process = start(tmp_path, WAIT, **LONG)
+    wait_for_step(tmp_path, 17, process)
     process.send_signal(number)
     told, _ = process.communicate()
-    reached = read(out / "metrics.jsonl")[-1]["step"]
-    assert 17 <= reached < 30
+    reached = read(tmp_path / "metrics.jsonl")[-1]["step"]
+    assert 17 <= reached < LONG["steps"]
     if number == signal.SIGTERM:
         assert process.returncode == 128 + number and "the same command again carries on" in told
     else:
         assert process.returncode == -number
-    dataset = {"wait": 0.03}
-    told = run(toy.config(out, dataset, **LONG))
+    told = run(toy.config(tmp_path, {"wait": WAIT}, **LONG))
     resumed = int(re.search(r"resuming .* at step (\d+)", told)[1])
     assert resumed >= 15 and (resumed <= reached if number == signal.SIGKILL else resumed >= reached)
-    run(toy.config(tmp_path / "whole", dataset, **LONG))
-    assert_same(out, tmp_path / "whole")
-    assert comparable(out) == comparable(tmp_path / "whole")
+    assert_same(tmp_path, whole)
+    assert comparable(tmp_path) == comparable(whole)
 
 
 def test_a_run_writes_what_it_says_and_is_finished_once(tmp_path: Path) -> None:
@@ -153,9 +162,9 @@ def test_a_budget_of_minutes_fixes_the_steps_and_training_starts_untouched(tmp_p
 
 def test_minutes_are_filled_with_steps_and_evaluations() -> None:
     settings = toy.config(Path("x"), steps=None, minutes=2, evaluate_every=10).training
-    assert length.of_minutes(settings, seconds_a_step=0.5, seconds_an_evaluation=5, spent=15).steps == 100
-    assert length.of_minutes(settings, seconds_a_step=0.5, seconds_an_evaluation=500, spent=0).steps == 1
-    assert length.seconds_a_step([9, 9, 9, 1, 2, 30]) == 2
+    assert length.of_minutes(settings, seconds_a_step=0.5, seconds_an_evaluation=5.0, spent=15.0).steps == 100
+    assert length.of_minutes(settings, seconds_a_step=0.5, seconds_an_evaluation=500.0, spent=0.0).steps == 1
+    assert length.seconds_a_step([9.0, 9.0, 9.0, 1.0, 2.0, 30.0]) == 2
 
 
 def test_the_stored_length_is_kept(tmp_path: Path) -> None:

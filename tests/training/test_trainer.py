@@ -20,7 +20,7 @@ def trainer(**training) -> Trainer:
     torch.manual_seed(0)
     tasks = dict(Toy(depth_only=True).tasks)
     settings = {"schedule": Schedule(name="constant", warmup=0), **training}
-    return Trainer(create_model(tasks, "resnet10t"), Supervised(tasks), Training(**settings), CPU, seed=0)
+    return Trainer(create_model(tasks, "test_efficientnet"), Supervised(tasks), Training(**settings), CPU, seed=0)
 
 
 def batch(*indices: int):

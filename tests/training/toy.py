@@ -70,7 +70,7 @@ def config(out: Path, dataset: dict[str, Any] | None = None, evaluate: bool = Tr
                 "evaluate": {"toy": {"dataset": {"name": "toy", "count": 4}, "batch": 2}} if evaluate else {},
                 "augment": {"strength": 0.0},
             },
-            "model": {"encoder": {"name": "resnet10t"}},
+            "model": {"encoder": {"name": "test_efficientnet"}},
             "training": {"device": "cpu", "steps": 12, **training},
         }
     )
