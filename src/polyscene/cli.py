@@ -20,12 +20,12 @@ from polyscene.data import commands as data_commands
 Command = Callable[..., int | None]
 
 
-def demo(minutes: float = 3.0, out: Path = Path("runs/demo")) -> None:
+def demo(minutes: float = 3.0, out: Path | None = None) -> None:
     """Render rooms, train the starter network on them, judge it, and write report.html.
 
     Args:
         minutes: of training; rendering and judging come on top.
-        out: where the run and its report go.
+        out: where the run and its report go; runs/demo by default.
     """
     from polyscene.demo import run
 
@@ -40,12 +40,14 @@ def train(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ())
         overrides: --section.key value, for any key of the configuration (--training.optimiser.lr 1e-4,
             --model.decoder.channels 96); those of `training` need no section (--device cpu, --minutes 20).
     """
-    from polyscene.config import load
+    from polyscene.config import check, load
 
-    checked = load(config, overrides)
+    read = load(config, overrides)
+    from polyscene.training import tasks
     from polyscene.training.loop import train as run
 
-    run(checked)
+    check(read, tasks.choose(read))
+    run(read)
 
 
 def eval_(

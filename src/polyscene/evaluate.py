@@ -250,7 +250,7 @@ def _protocol(size: tuple[int, int], labels: str, samples: int, limit: int | Non
 
 def _words(metric: Metric) -> str:
     """The first paragraph of a metric's docstring says how it counts."""
-    return " ".join((inspect.getdoc(type(metric)) or "").partition("\n\n")[0].split())
+    return " ".join((inspect.getdoc(type(metric)) or "").partition("\n\n")[0].replace("``", "").split())
 
 
 def _print(console: Any, name: str, figures: Figures, beside: Mapping[str, Figures], told: list[str]) -> None:
