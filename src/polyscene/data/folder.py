@@ -151,7 +151,8 @@ def decode(raw: np.ndarray, label: Label, channels: int, path: Path) -> Target:
     valid = torch.ones(1, 1, *numbers.shape[-2:], dtype=torch.bool)
     if label.invalid is not None:
         sentinel = _column(label.invalid, channels)
-        valid &= ~((numbers == sentinel) | (numbers.isnan() & sentinel.isnan())).all(-3, keepdim=True)
+        unlabelled = numbers.isnan() if sentinel.isnan().any() else numbers == sentinel
+        valid &= ~unlabelled.all(-3, keepdim=True)
     for number in label.ignore:
         valid &= numbers != number
     if label.threshold is not None:

@@ -28,7 +28,7 @@ class Normals(Task):
     def accept(self, target: Target) -> Target:
         """Unit vectors exactly, from vectors within 10 % of unit length, as 8-bit storage leaves them."""
         target = super().accept(target)
-        length = torch.where(target.valid, target.value.norm(dim=-3, keepdim=True), 1.0)
+        length = torch.where(target.valid, target.value.square().sum(-3, keepdim=True).sqrt(), 1.0)
         strange = (length - 1).abs() > 0.1
         if strange.any():
             share, worst = float(strange.float().mean()), float(length[strange][0])
@@ -36,7 +36,7 @@ class Normals(Task):
                 f"not of unit length at {share:.1%} of the pixels (for example {worst:.2f}); "
                 "correct `scale` and `offset`, and declare the value of unknown normals `invalid`"
             )
-        return Target(F.normalize(target.value, dim=-3, eps=1e-6), target.valid)
+        return Target(target.value / length, target.valid)
 
     def hflip(self, target: Target) -> Target:
         mirrored = super().hflip(target)
