@@ -38,6 +38,8 @@ class MultiHead(Decoder):
         super().__init__()
         if fuse not in get_args(Fuse) or context not in get_args(Context):
             raise ValueError(f"multi_head: fuse is one of {get_args(Fuse)}, context one of {get_args(Context)}")
+        if depth < 0 or channels < 1:
+            raise ValueError(f"multi_head: depth must be at least 0 and channels 1, got {depth} and {channels}")
         self.channels = dict.fromkeys(tasks, channels)
         *finer, coarsest = in_channels
         self.context: nn.Module = nn.Identity()
