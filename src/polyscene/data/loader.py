@@ -4,10 +4,9 @@ starting at that number; threads read ahead."""
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -17,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from polyscene.data.base import BadSample, Dataset
+from polyscene.data.threads import single_threaded_pool
 from polyscene.tasks import Task
 from polyscene.types import Batch, Sample, collate
 
@@ -132,7 +132,7 @@ def _sizes(sample: Sample) -> dict[str, tuple[int, ...]]:
 def _ahead(function: Callable[[int], Item], indices: Iterator[int], workers: int, window: int = 1) -> Iterator[Item]:
     """``function`` over ``indices``, in order, ``workers`` threads working up to ``workers + window`` items ahead;
     without workers each item is made when it is asked for, in a thread all the same, so that rounding agrees."""
-    pool = _single_threaded_pool(max(1, workers))
+    pool = single_threaded_pool(max(1, workers))
     ahead = workers + window if workers else 1
     queue: deque[Future[Item]] = deque()
     try:
@@ -144,22 +144,3 @@ def _ahead(function: Callable[[int], Item], indices: Iterator[int], workers: int
             yield queue.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
-    """Threads in which torch computes on one core: they work beside the training, and sums come out alike however many
-    cores there are. Torch's setting is the thread's own once made, but also the default of threads to come, so it is
-    put back when all have it."""
-    usual = torch.get_num_threads()
-    ready = threading.Barrier(workers + 1)
-
-    def alone() -> None:
-        torch.set_num_threads(1)
-        ready.wait()
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
-    for _ in range(workers):
-        pool.submit(alone)
-    ready.wait()
-    torch.set_num_threads(usual)
-    return pool

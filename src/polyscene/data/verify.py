@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from polyscene.data.base import BadSample
 from polyscene.data.description import BadDescription, locate
 from polyscene.data.folder import Folder, Frame
+from polyscene.data.threads import single_threaded_pool
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
         except BadDescription as error:
             problems.append(Problem(file, str(error).removeprefix(f"{file}: "), f"correct splits.{split}"))
     problems += [_problem(error) for error in _attempts([lambda: folder.cameras])]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with single_threaded_pool(len(os.sched_getaffinity(0))) as pool:
         for done, found in enumerate(pool.map(lambda frame: _check(folder, frame), folder.frames), start=1):
             problems += found
             if progress is not None:

@@ -53,7 +53,7 @@ class Rooms(Dataset):
         seed: int = 0,
         split: Literal["train", "val"] = "train",
         first: int = 0,
-        quality: Quality = "fast",
+        quality: Literal["fast", "high"] = "fast",
         root: str | Path | None = None,
         workers: int | None = None,
     ) -> None:
