@@ -19,13 +19,14 @@ from polyscene import evaluate as evaluation
 from polyscene import predict, report, zero_shot
 from polyscene.config import Config
 from polyscene.data import sources
+from polyscene.data.sources import Sources
 from polyscene.predict import Predictor
 from polyscene.report import Comparison, Curve, Goal, Report, Result, Table
 from polyscene.training import loop, records
 
 CONFIG = Path(str(files("polyscene"))) / "configs" / "demo.yaml"
 SAMPLES = Path(str(files("polyscene"))) / "samples"
-ROOMS, CLOUDS, POINTS = 4, 2, 20_000  # how many are shown: rooms, clouds of photographs, points in each
+ROOMS, CLOUDS, POINTS = 4, 2, (18_000, 11_000)  # how many are shown: rooms, clouds of photographs, points in each
 Figures = Mapping[str, Mapping[str, float]]  # by task, by figure
 
 
@@ -80,15 +81,17 @@ def run(
     began = time.monotonic()
     with console.status("looking at unseen rooms, photographs and real frames"):
         predictor = predict.load(directory)
-        tables = [_rooms(predictor), _real_frames(predictor)]
+        loaders = sources.build(config.data, predictor.model.tasks, config.seed)
+        tables = [_rooms(predictor, loaders), _real_frames(predictor)]
         comparisons = _comparisons(config, predictor)
         photos = predictor(sorted(SAMPLES.glob("*.jpg")))
-        clouds = [("An unseen room.", comparisons[0].scene.figure(POINTS, height=560))]
-        clouds += [(f"Photograph: {scene.name}.", scene.figure(POINTS, 400)) for scene in photos[:CLOUDS]]
+        clouds = [("An unseen room.", comparisons[0].scene.figure(POINTS[0], height=600))]
+        clouds += [(f"Photograph: {scene.name}.", scene.figure(POINTS[1], height=420)) for scene in photos[:CLOUDS]]
     clock.seconds["evaluation and report"] = time.monotonic() - began
     command = f"polyscene demo --minutes {minutes:g}" + (f" --out {out}" if out != Path("runs") / name else "")
+    facets = _word(len(predictor.model.tasks)).capitalize()
     page = Report(
-        title=f"{len(predictor.model.tasks)} facets of a scene, one network, {_spoken(minutes)} of training",
+        title=f"{facets} facets of a scene, one network, {_length(minutes)} of training",
         over=f"Polyscene {polyscene.__version__} · demo",
         lead=_lead(predictor),
         tables=tables,
@@ -127,17 +130,19 @@ class _Clock:
             self.path.write_text(json.dumps(self.seconds))
 
 
-def _rooms(predictor: Predictor) -> Table:
+def _rooms(predictor: Predictor, loaders: Sources) -> Table:
     """What training measured at its end."""
     figures, floors = predictor.facts["metrics"]["rooms"], predictor.facts["floors"]["rooms"]
-    count = predictor.facts["data"]["rooms"]["options"]["scenes"]
+    train, unseen = loaders.train["rooms"], loaders.evaluate["rooms"]
+    pixel = evaluation.position_floors(train, unseen, predictor.model.tasks)
     height, width = predictor.size
     return Table(
         "Rooms it has never seen",
-        f"At {width}×{height}, trained on {count} other rooms. A floor is the best prediction that does not look "
-        "at the image: the commonest class, the mean depth, the mean normal, an edge everywhere. quick F matches "
-        "edges within 2 pixels and is not the odsF of publications.",
-        _results(IN_ROOMS, figures, {"constant": floors}),
+        f"{len(unseen.dataset)} rooms at {width}×{height}, trained on {len(train.dataset)} others. A floor is the best "
+        "prediction that does not look at the image: the commonest class, the mean depth, the mean normal, an edge "
+        "everywhere; or the mean at each pixel. quick F matches edges within 2 pixels and is not the odsF of "
+        "publications.",
+        _results(IN_ROOMS, figures, {"constant": floors, "per-pixel mean": pixel}),
     )
 
 
@@ -148,12 +153,13 @@ def _real_frames(predictor: Predictor) -> Table:
         return Table(title, f"Skipped: {loader}.")
     figures = evaluation.evaluate(predictor.model, loader, device=predictor.device)
     floors = evaluation.floors(loader, loader, loader.tasks)
+    pixel = evaluation.position_floors(loader, loader, loader.tasks)
     return Table(
         title,
-        f"{len(loader.dataset)} posed frames of a kitchen and an office, none of which was trained on. Depth after "
-        "each image was scaled by the ratio of medians. The floors know these very frames: their mean "
-        "depth and normal.",
-        _results(IN_REAL_FRAMES, figures, {"constant": floors}),
+        f"{len(loader.dataset)} posed frames of a kitchen and an office, none of which was trained on, at "
+        f"{predictor.size[1]}×{predictor.size[0]}. Depth after each image was scaled by the ratio of medians. The floors "
+        "know these very frames: their mean depth and normal, over all or at each pixel.",
+        _results(IN_REAL_FRAMES, figures, {"constant": floors, "per-pixel mean": pixel}),
     )
 
 
@@ -239,6 +245,17 @@ def _spoken(minutes: float) -> str:
     if minutes < 1.5:
         return f"{minutes * 60:.0f} s"
     return f"{minutes:.0f} minutes" if abs(minutes - round(minutes)) < 0.05 else f"{minutes:.1f} minutes"
+
+
+def _length(minutes: float) -> str:
+    """``three minutes``, for the title."""
+    whole = round(minutes)
+    return f"{_word(whole)} minute{'s' if whole > 1 else ''}" if minutes == whole else _spoken(minutes)
+
+
+def _word(number: int) -> str:
+    words = "no one two three four five six seven eight nine ten eleven twelve".split()
+    return words[number] if number < len(words) else str(number)
 
 
 def _say(console: Console, tables: Sequence[Table], seconds: Mapping[str, float], path: Path) -> None:

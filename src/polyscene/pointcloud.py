@@ -61,7 +61,7 @@ def mesh(depth: np.ndarray, intrinsics: np.ndarray, colour: np.ndarray, limit: i
     return surface
 
 
-def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.0, height: int = 520) -> Figure:
+def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.4, height: int = 520) -> Figure:
     """Points (n, 3) in camera axes; ``colours``: (n, 3) uint8 by name, between which buttons choose."""
     from plotly import graph_objects as go
 
@@ -82,7 +82,7 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.0
         cloud,
         layout={
             "height": height,
-            "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+            "margin": {"l": 0, "r": 0, "t": 52, "b": 0},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": "#80868b", "size": 13},
             "scene": {
@@ -92,7 +92,7 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.0
                 "aspectmode": "data",
                 "dragmode": "orbit",
                 "camera": {  # a little behind and above the one that took the picture
-                    "eye": {"x": 0.3, "y": -1.5, "z": 0.4},
+                    "eye": {"x": 0.35, "y": -1.75, "z": 0.5},
                     "center": {"x": 0, "y": 0, "z": -0.1},
                     "up": {"x": 0, "y": 0, "z": 1},
                 },
@@ -105,8 +105,8 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.0
                     "x": 0.0,
                     "y": 1.0,
                     "xanchor": "left",
-                    "yanchor": "top",
-                    "pad": {"l": 12, "t": 12},
+                    "yanchor": "bottom",
+                    "pad": {"l": 12, "b": 8},
                     "bgcolor": "rgba(128,134,139,0.12)",
                     "bordercolor": "rgba(128,134,139,0.35)",
                     "showactive": True,

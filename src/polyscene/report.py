@@ -147,9 +147,9 @@ class _Plots:
         drawn["layout"].pop("template", None)
         options = {"responsive": True, "displaylogo": False, "displayModeBar": False, **config}
         spelt = ", ".join(json.dumps(part).replace("</", "<\\/") for part in (drawn["data"], drawn["layout"], options))
-        name = f"plot{len(self.calls)}"
+        name, height = f"plot{len(self.calls)}", drawn["layout"].get("height", 450)
         self.calls.append(f'Plotly.newPlot("{name}", {spelt});')
-        return f'<div id="{name}"></div>'
+        return f'<div id="{name}" style="height:{height}px"></div>'
 
     def script(self) -> str:
         if not self.calls:

@@ -17,33 +17,42 @@ DESCRIPTIONS = Path(__file__).parents[2] / "experiments" / "real" / "data"  # in
 SETS = ("kitchen", "office")
 
 
-class Chain(Dataset):
-    """Data sets one after the other, as one."""
+class Frames(Dataset):
+    """Data sets one after the other, brought to ``size`` (h, w), and kept: they are read once for the network and for
+    each floor."""
 
-    def __init__(self, parts: Sequence[Dataset]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Sequence[Dataset], size: tuple[int, int]) -> None:
+        self.parts, self.size = parts, size
         self.name = "+".join(part.name for part in parts)
         self.tasks = {name: task for part in parts for name, task in part.tasks.items()}
+        self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def read(self, index: int) -> Sample:
+        if index not in self._kept:
+            part, place = self._locate(index)
+            self._kept[index] = transforms.cover(part.read(place), part.tasks, self.size)
+        return self._kept[index]
+
+    def _locate(self, index: int) -> tuple[Dataset, int]:
         for part in self.parts:
             if index < len(part):
-                return part.read(index)
+                return part, index
             index -= len(part)
-        raise IndexError(index)
+        raise IndexError(f"{self.name} has {len(self)} frames")
 
 
 def frames(tasks: Mapping[str, Task], size: tuple[int, int], descriptions: Path = DESCRIPTIONS) -> Loader | str:
-    """All frames of the real indoor sets, with those of their labels that ``tasks`` names; or why there are none."""
+    """All frames of the real indoor sets at ``size`` (h, w), labels too, with those labels that ``tasks`` names; or why
+    there are none."""
     files = [descriptions / f"{name}.yaml" for name in SETS]
     if missing := [file for file in files if not file.is_file()]:
         return f"{missing[0]} is not here: the real frames are described in a checkout of the project"
     try:
-        chain = Chain([Folder(file) for file in files])
+        found = Frames([Folder(file) for file in files], size)
     except BadDescription as error:
-        return f"the real frames are not here ({str(error).partition(';')[0]})"
-    shared = {name: task for name, task in tasks.items() if name in chain.tasks}
-    return Loader(chain, shared, 8, transforms.Centre(size), seed=0, shuffle=False)
+        return f"the real frames are not here; POLYSCENE_DATA names their folder ({str(error).partition(';')[0]})"
+    shared = {name: task for name, task in tasks.items() if name in found.tasks}
+    return Loader(found, shared, 8, transforms.Centre(size, "network"), seed=0, shuffle=False)

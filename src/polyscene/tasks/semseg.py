@@ -12,6 +12,11 @@ from polyscene.metrics.segmentation import MeanIoU
 from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
+CHOSEN = (  # calm on a page; the first 13 suit the 13 NYU classes
+    (196, 78, 82), (221, 132, 82), (222, 219, 205), (129, 91, 164), (146, 116, 90), (72, 149, 141), (236, 190, 84),
+    (218, 139, 195), (76, 114, 176), (96, 170, 98), (58, 63, 72), (176, 190, 206), (122, 200, 230),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SemanticSegmentation(Task):
@@ -70,12 +75,14 @@ class SemanticSegmentation(Task):
 
 
 def palette(count: int) -> Tensor:
-    """(count, 3) uint8 colours, well apart and stable: hues by the golden angle at three lightnesses."""
-    index = torch.arange(count)
+    """(count, 3) uint8 colours, well apart and stable: chosen ones, then hues by the golden angle at three
+    lightnesses."""
+    index = torch.arange(max(count - len(CHOSEN), 0))
     hue, light = (index * 0.61803399) % 1.0, 0.45 + 0.2 * (index % 3)
     wheel = ((hue[:, None] + torch.tensor([0.0, 2 / 3, 1 / 3])) % 1.0) * 6 - 3
     pure = (wheel.abs() - 1).clamp(0, 1)
-    return ((light[:, None] + 0.62 * (pure - 0.5)) * 255).clamp(0, 255).to(torch.uint8)
+    further = ((light[:, None] + 0.62 * (pure - 0.5)) * 255).clamp(0, 255).to(torch.uint8)
+    return torch.cat([torch.tensor(CHOSEN, dtype=torch.uint8)[:count], further])
 
 
 def one_hot(ids: Tensor, count: int) -> Tensor:
