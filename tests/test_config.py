@@ -116,16 +116,7 @@ def test_mistakes_on_the_command_line(tmp_path: Path, flags: list[str], words: s
 
 
 def test_overrides_take_the_place_of_what_the_file_says(tmp_path: Path) -> None:
-    flags = [
-        "--data.size",
-        "64",
-        "96",
-        "--model.decoder.channels=48",
-        "--steps",
-        "7",
-        "--training.optimiser.lr",
-        "1e-4",
-    ]
+    flags = "--data.size 64 96 --model.decoder.channels=48 --steps 7 --training.optimiser.lr 1e-4".split()
     read = config.load(write(tmp_path, GOOD), [*flags, "--data.augment.mirror", "false", "--training.freeze_norm"])
     assert read.data.size == (64, 96) and read.model.decoder.options == {"channels": 48}
     assert read.training.steps == 7 and read.training.optimiser.lr == 1e-4
@@ -198,5 +189,5 @@ def test_patterns_must_match_a_parameter(tmp_path: Path) -> None:
     tasks = {task.name: task for task in SETS["rooms"]}
     flags = ["--model.encoder", "resnet18", "--training.optimiser.groups"]
     config.check(config.load(write(tmp_path, GOOD), [*flags, "[{pattern: ^encoder}]"]), tasks)
-    with pytest.raises(config.ConfigError, match="groups.0.pattern = 'backbone': matches no parameter"):
+    with pytest.raises(config.ConfigError, match=r"groups\.0\.pattern = 'backbone': matches no parameter"):
         config.check(config.load(write(tmp_path, GOOD), [*flags, "[{pattern: backbone}]"]), tasks)

@@ -16,7 +16,7 @@ from polyscene.data.loader import Loader
 from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.model import create_model
 from polyscene.tasks import Depth, Normals, SemanticSegmentation, Task
-from polyscene.types import Camera, Predictions, Sample, Target
+from polyscene.types import Camera, Features, Predictions, Sample, Target
 
 SIZE = 32, 32
 TASKS: dict[str, Task] = {
@@ -63,21 +63,20 @@ class Oracle(torch.nn.Module):
         super().__init__()
         self.tasks, self.canonical_focal = tasks, canonical_focal
 
-    def focal_scale(self, camera: Camera, width: int, like: Tensor) -> Tensor:
-        if self.canonical_focal is None:
-            return torch.ones_like(like)
-        return camera.intrinsics[..., 0, 0] / (self.canonical_focal * width)
+    def focal_scale(self, camera: Camera, width: int) -> Tensor:
+        focal = camera.intrinsics[..., 0, 0]
+        return torch.ones_like(focal) if self.canonical_focal is None else focal / (self.canonical_focal * width)
 
     def forward(self, images: Tensor, camera: Camera, present: Tensor) -> Predictions:
         assert not self.training
-        scale = self.focal_scale(camera, images.shape[-1], images[:, :, 0, 0, 0])[..., None, None, None]
+        scale = self.focal_scale(camera, images.shape[-1])[..., None, None, None]
         ids = (images[:, :, 1] * 2).round().long()
         raw = {
             "depth": images[:, :, :1] * 10 / scale,
             "semseg": F.one_hot(ids, 3).movedim(-1, 2).float(),
             "normals": torch.tensor([0.0, 0.0, -3.0])[:, None, None].expand_as(images),
         }
-        return Predictions({name: raw[name] for name in self.tasks}, [], None)  # type: ignore[arg-type]
+        return Predictions({name: raw[name] for name in self.tasks}, [], Features([]))
 
 
 @pytest.mark.parametrize("focal", [None, 0.7])
