@@ -20,7 +20,9 @@ def draw(records: list[dict[str, Any]], tasks: Mapping[str, Task], floors: Mappi
     if not plots:
         return
     rows = -(-len(plots) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 3 * rows), layout="constrained")
+    figure = Figure(figsize=(4 * COLUMNS, 3 * rows))
+    edge = 0.3 / rows
+    figure.subplots_adjust(left=0.03, right=0.99, bottom=edge / 3, top=1 - edge / 3, wspace=0.15, hspace=0.3)
     for index, (title, lines, dashed) in enumerate(plots):
         axes = figure.add_subplot(rows, COLUMNS, index + 1)
         for name, points in lines.items():

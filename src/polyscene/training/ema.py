@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class Ema:
+
+class Ema(Generic[Network]):
     """``model`` follows the trained one: average += (1 - d) (weight - average), d = min(decay, (1 + t) / (10 + t)) at
     update t from 0, so that the first updates are not lost in the initial weights. Statistics of batch norms are
     averaged alike, counters are copied."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = deepcopy(model).requires_grad_(False).eval()
+    def __init__(self, model: Network, decay: float) -> None:
+        self.model: Network = deepcopy(model)
+        self.model.requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
 

@@ -73,7 +73,6 @@ class Run:
     def __init__(
         self, config: Config, out: Path, make_step: Callable[[Mapping[str, Task]], Step], console: Console
     ) -> None:
-        self.began = time.monotonic()
         self.config, self.settings, self.out, self.console = config, config.training, out, console
         self.device = pick_device(self.settings.device)
         if self.settings.threads:
@@ -90,6 +89,7 @@ class Run:
                 self.say(line)
         self.trainer = Trainer(model, make_step(self.tasks), self.settings, self.device, config.seed)
         self.sources = sources.build(config.data, self.tasks, config.seed)
+        self.began = time.monotonic()  # of the budget: rendering and unpacking are not training
         self.meter = Meter(every=1 if self.device.type == "cpu" else 10)
         self.step = 0
         self.waited = 0.0  # seconds, for batches
@@ -103,11 +103,11 @@ class Run:
             self.say(f"resuming {out} at step {self.step}")
         for note in self.sources.notes:
             self.say(note)
+        self.floors = self._floors()
         self.length = length.stored(out / "length.json", self._find_length)
         self.steps = self.length.steps
         self.records = Records(out / "metrics.jsonl")
         self.records.keep_until(self.step)
-        self.floors = self._floors()
         environment.append(out / "environment.json", self.device)
 
     def say(self, line: str) -> None:
@@ -138,8 +138,9 @@ class Run:
                 if self.stopped is not None:
                     self._save()
                     self._leave()
+        if not self.sources.evaluate:
+            self._draw_curves()
         self.records.append({"kind": "end", "step": self.step})
-        curves.draw(self.records.all, self.tasks, self.floors, self.out / "curves.png")
         self.tracker.close()
         self.say(f"finished: {self.out}")
 
@@ -229,11 +230,14 @@ class Run:
         self.records.append({"kind": "evaluate", "step": self.step, "score": reached, "figures": figures})
         self.tracker.log(self.step, flat(figures))
         self.bar.say(f"step {self.step}: " + self._headlines(figures))
-        curves.draw(self.records.all, self.tasks, self.floors, self.out / "curves.png")
+        self._draw_curves()
         for name, loader in self.sources.evaluate.items():
             samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
         self.safe_to_leave = False
         self.bar.pause(time.monotonic() - began)
+
+    def _draw_curves(self) -> None:
+        curves.draw(self.records.all, self.tasks, self.floors, self.out / "curves.png")
 
     def _headlines(self, figures: Mapping[str, Any]) -> str:
         told = []

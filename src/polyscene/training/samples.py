@@ -28,7 +28,7 @@ def draw(model: MultiTaskModel, loader: Loader, device: torch.device, path: Path
             break
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_name(f"{path.stem}.new.png")
-    _stacked(pages).save(fresh)
+    _stacked(pages).save(fresh, compress_level=3)
     fresh.replace(path)
 
 
