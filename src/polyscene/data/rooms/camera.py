@@ -88,7 +88,6 @@ class _Scout:
         z, turn = 1 - 2 * k / _AROUND, k * np.pi * (3 - np.sqrt(5))
         ring = np.sqrt(1 - z * z)
         self.around = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1).astype(np.float32)
-        self.first = np.cumsum([0] + [len(p.faces) for p in scene.parts])
         self._boxes()
 
     def _boxes(self) -> None:
@@ -159,14 +158,7 @@ class _Scout:
 
     def _from_behind(self, triangle: NDArray[np.int32], directions: Array) -> NDArray[np.bool_]:
         """Whether faces are seen from their inner side; leaves, curtains and other single sheets have none."""
-        part = self.tracer.part[triangle]
-        corners = np.empty((len(triangle), 3, 3), np.float32)
-        for p in np.unique(part):
-            rows = part == p
-            owner = self.scene.parts[p]
-            corners[rows] = owner.vertices[owner.faces[triangle[rows] - self.first[p]]]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        return np.einsum("nk,nk->n", normal, directions) > 0
+        return np.asarray(np.einsum("nk,nk->n", self.tracer.outward(triangle), directions) > 0)
 
     def _good(self, seen: _Seen, k: int, demand: float) -> bool:
         """Clear of everything, not all bare wall, with some depth; ``demand`` in [0, 1] says how picky to be."""

@@ -23,9 +23,9 @@ from .scene import Material, Part
 F = NDArray[np.float32]
 Rng = np.random.Generator
 
-SIZE = 256
-LEVELS = 8
-VARIANTS = 8
+SIZE = 128
+LEVELS = 7
+VARIANTS = 6
 _STARTS = np.cumsum([0] + [(SIZE >> k) ** 2 for k in range(LEVELS)]).astype(np.int64)
 _X, _Y = np.meshgrid(*[(np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE] * 2)  # in [0, 1); row 0 is at the bottom
 

@@ -21,21 +21,24 @@ __all__ = ["Quality", "Tracer", "picture", "radiance"]
 Quality = Literal["fast", "high"]
 _AXES = np.array([[0.7548776662, 0.5698402910], [0.5698402910, 0.7548776662], [0.8191725134, 0.6710436067],
                   [0.6710436067, 0.8566748838], [0.8566748838, 0.3245791035]])  # fmt: skip
-_STENCIL = np.array([[-0.125, -0.375], [0.375, -0.125], [-0.375, 0.125], [0.125, 0.375]])
+_STENCIL = np.array([[0.0, 0.36], [0.31, -0.18], [-0.31, -0.18]])  # about the pixel's own sample
 
 
 @dataclass(frozen=True)
 class _Effort:
+    """``step``: light is found at every such pixel of every such row and carried to the others."""
+
+    step: int
     lamp_rays: int
     bounce_rays: int
     node_rays: int
-    share_bounces: bool
-    filters: tuple[tuple[int, int], ...]  # step and radius of each pass, pixels
+    node_spacing: float  # metres
+    filters: tuple[tuple[int, int], ...]  # step and radius of each pass, in those pixels
 
 
 _EFFORT: dict[str, _Effort] = {
-    "fast": _Effort(1, 1, 48, True, ((1, 1), (3, 1))),
-    "high": _Effort(8, 12, 256, False, ((1, 2),)),
+    "fast": _Effort(2, 2, 2, 40, 0.85, ((1, 1), (2, 1))),
+    "high": _Effort(1, 8, 12, 256, 0.6, ((1, 2),)),
 }
 
 
@@ -63,18 +66,6 @@ def _jagged(part, depth, normal, width, out):  # type: ignore[no-untyped-def]
                 if part[i] != part[j] or facing < 0.9 or abs(depth[i] - depth[j]) > 0.1 * depth[i]:
                     out[i] = True
                     out[j] = True
-
-
-@njit(cache=True, fastmath=True)
-def _shared(part, normal, width, own):  # type: ignore[no-untyped-def]
-    """Clear ``own`` (n,) at every second pixel whose left neighbour lies on the same surface."""
-    for i in range(len(part)):
-        x, y = i % width, i // width
-        if x > 0 and (x + y) % 2 == 1 and part[i] == part[i - 1]:
-            facing = np.float32(0)
-            for k in range(3):
-                facing += normal[i, k] * normal[i - 1, k]
-            own[i] = facing < 0.95
 
 
 @njit(cache=True, fastmath=True)
@@ -138,10 +129,11 @@ class _Lighting:
         self.palette = materials.Palette(scene.parts)
         self.lamps = shading.lamp_table(scene.lights)
         self.ambient = np.asarray(scene.ambient, np.float32)
-        self.field = self._soak(tracer, scene, effort.node_rays)
+        self.field = self._soak(tracer, scene, effort)
 
-    def _soak(self, tracer: Tracer, scene: Scene, rays: int) -> shading.LightField:
-        origin, spacing, counts = shading.field_nodes(scene)
+    def _soak(self, tracer: Tracer, scene: Scene, effort: _Effort) -> shading.LightField:
+        rays = effort.node_rays
+        origin, spacing, counts = shading.field_nodes(scene, effort.node_spacing)
         index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1).reshape(-1, 3)
         nodes = (origin + index * spacing).astype(np.float32)
         k = np.arange(rays) + 0.5
@@ -202,61 +194,76 @@ def _textured(palette: materials.Palette, hits: Hits, pixel_size: float) -> tupl
 
 
 def _irradiance(
-    tracer: Tracer, lighting: _Lighting, hits: Hits, width: int, effort: _Effort, rng: np.random.Generator
+    tracer: Tracer, lighting: _Lighting, hits: Hits, effort: _Effort, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Light (n, 3) that falls on each pixel's surface, and how far (n,) the lamps are in shade: 0 wholly to 1."""
-    n = len(hits.part)
-    inside = hits.part >= 0
-    seen = slice(None) if inside.all() else np.flatnonzero(inside)  # a slice copies nothing
-    point, normal, geometric = hits.point[seen], hits.normal[seen], hits.geometric[seen]
-    offset = (1e-3 * hits.depth[seen] + 5e-4).astype(np.float32)
-    total = np.zeros((n, 3), np.float32)
-    direct = np.zeros_like(point)
+    """Light (n, 3) that falls on each surface, unfiltered, and the part (n, 3) straight from the lamps."""
+    point, normal, geometric = hits.point, hits.normal, hits.geometric
+    offset = (1e-3 * hits.depth + 5e-4).astype(np.float32)
+    pixel = hits.pixel / effort.step
+    direct, soft = np.zeros_like(point), np.zeros_like(point)
     random = np.empty((len(point), 5), np.float32)
     for _ in range(effort.lamp_rays):
-        _spread(hits.pixel[seen], _AXES, rng.random(5), random)
-        direct += _lamp_light(tracer, lighting.lamps, point, normal, geometric, offset, random[:, :3].copy())
-    direct /= effort.lamp_rays
-    # soft light changes slowly: in ``fast`` every second pixel borrows its neighbour's, where that shares its surface
-    own = np.ones(n, np.bool_)
-    if effort.share_bounces:
-        _shared(hits.part, hits.normal, width, own)
-    asked = own[seen]
-    at, up, out, gap = point[asked], normal[asked], geometric[asked], offset[asked]
-    pixel = hits.pixel[seen][asked]
-    soft = np.zeros_like(at)
-    random = np.empty((len(at), 5), np.float32)
-    origin, direction, arriving, got = (np.empty_like(at) for _ in range(4))
+        _spread(pixel, _AXES, rng.random(5), random)
+        direct += _lamp_light(tracer, lighting.lamps, point, normal, geometric, offset, random[:, :3])
+    origin, direction, arriving, got = (np.empty_like(point) for _ in range(4))
     field = lighting.field
     for _ in range(effort.bounce_rays):
         _spread(pixel, _AXES, rng.random(5), random)
-        shading.hemisphere(at, up, out, gap, random[:, 3:5].copy(), origin, direction)
+        shading.hemisphere(point, normal, geometric, offset, random[:, 3:5], origin, direction)
         distance, triangle = tracer.cast(origin, direction)
         far = origin + direction * np.where(triangle >= 0, distance, 0)[:, None]
         facing = tracer.normals_of(triangle, direction)
-        shading.lookup(field.whole, field.origin, field.spacing, far, facing, random[:, :3].copy(), arriving)
+        shading.lookup(field.whole, field.origin, field.spacing, far, facing, random[:, :3], arriving)
         _bounce(
             triangle, distance, tracer.part, lighting.palette.mean_albedo, lighting.palette.look, arriving,
             lighting.ambient, got,
         )  # fmt: skip
         soft += got
-    lent = np.zeros_like(total)
-    lent[np.flatnonzero(own & inside)] = soft / effort.bounce_rays
-    borrower = np.flatnonzero(~own)
-    lent[borrower] = lent[borrower - 1]
-    total[seen] = direct
-    total += lent
-    weight = (hits.part >= 0).astype(np.float32)
-    scale = (0.006 * hits.depth + 0.004).astype(np.float32)
-    for step, radius in effort.filters:
-        smoothed, covered = np.empty_like(total), np.empty_like(weight)
+    direct /= effort.lamp_rays
+    total = direct + soft / np.float32(effort.bounce_rays)
+    total[hits.part < 0] = 0
+    return total, direct
+
+
+def _lit(
+    tracer: Tracer, lighting: _Lighting, hits: Hits, size: tuple[int, int], effort: _Effort, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Light (h * w, 3) on what the pixels see, and its reflections (h * w, 3) towards the camera."""
+    height, width = size
+    step = effort.step
+    few = hits
+    if step > 1:
+        few = hits.at(np.arange(height * width).reshape(size)[::step, ::step].ravel())
+    columns = -(-width // step)
+    light, direct = _irradiance(tracer, lighting, few, effort, rng)
+    covered = (few.part >= 0).astype(np.float32)
+    scale = (0.006 * few.depth + 0.004).astype(np.float32)
+    for apart, radius in effort.filters:
+        smoothed, weight = np.empty_like(light), np.empty_like(covered)
         shading.smooth(
-            total, weight, hits.point, hits.normal, hits.part, width, step, radius, scale, smoothed, covered
+            light, covered, few.point, few.normal, few.part, columns, apart, radius, scale, smoothed, weight
         )  # fmt: skip
-        total, weight = smoothed, covered
-    open_share = np.zeros(n, np.float32)
-    open_share[seen] = np.clip(direct.sum(1) / np.maximum(total[seen].sum(1), 1e-6), 0, 1)
-    return total, open_share
+        light, covered = smoothed, weight
+    shine = _reflections(tracer, lighting, few, _open(direct, light), rng)
+    if step == 1:
+        return light, shine
+    full_light, full_shine = np.empty_like(hits.point), np.empty_like(hits.point)
+    lone = np.zeros(len(hits.part), np.bool_)
+    shading.carry(
+        light, shine, few.part, few.normal, columns, step, hits.part, hits.normal, width, full_light, full_shine, lone
+    )
+    alone = np.flatnonzero(lone)
+    if len(alone):
+        rest = hits.at(alone)
+        light, direct = _irradiance(tracer, lighting, rest, effort, rng)
+        full_light[alone] = light
+        full_shine[alone] = _reflections(tracer, lighting, rest, _open(direct, light), rng)
+    return full_light, full_shine
+
+
+def _open(direct: Array, total: Array) -> Array:
+    """How much (n,) of the light comes straight from the lamps."""
+    return np.clip(direct.sum(1) / np.maximum(total.sum(1), 1e-6), 0, 1).astype(np.float32)
 
 
 def _reflections(
@@ -308,8 +315,7 @@ def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 
     height, width = view.size
     hits = tracer.look(view)
     rng = _generator(tracer.scene, view, seed, 0)
-    light, shade = _irradiance(tracer, lighting, hits, width, effort, rng)
-    shine = _reflections(tracer, lighting, hits, shade, rng)
+    light, shine = _lit(tracer, lighting, hits, view.size, effort, rng)
     pixel_size = float(1 / view.intrinsics[0, 0])
     colour = np.empty_like(light)
     albedo, glow = _textured(lighting.palette, hits, pixel_size)
@@ -328,9 +334,9 @@ def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 
         albedo, glow = _textured(lighting.palette, extra, 0.5 * pixel_size)
         finer = np.empty_like(albedo)
         _surface_light(albedo, glow, lighting.palette.look, extra.part, light[lender], shine[lender], finer)
-        white = 6 * np.median(colour) + np.float32(1e-3)
-        np.minimum(finer, white, out=finer)  # a window's white must not eat its frame
-        colour[rough] = finer.reshape(-1, len(_STENCIL), 3).mean(1)
+        white = np.float32(5 * np.median(colour[::7]) + 1e-3)  # a window's white must not eat its frame
+        samples = np.concatenate([finer.reshape(-1, len(_STENCIL), 3), colour[rough, None]], 1)
+        colour[rough] = np.minimum(samples, white).mean(1)
     return colour.reshape(height, width, 3)
 
 

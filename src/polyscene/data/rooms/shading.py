@@ -242,6 +242,50 @@ def smooth(light, weight, point, normal, part, width, step, radius, scale, out, 
 
 
 @njit(cache=True, fastmath=True)
+def carry(light, shine, few_part, few_normal, columns, step, part, normal, width, out, out_shine, lone):  # type: ignore[no-untyped-def]
+    """Light and shine found at every ``step``-th pixel, to all pixels of the same part that face the same way.
+
+    Marks in ``lone`` (h * w,) those that have no such neighbour.
+    """
+    height, rows = len(part) // width, len(few_part) // columns
+    for y in range(height):
+        for x in range(width):
+            i = y * width + x
+            x0, y0 = x // step, y // step
+            fx, fy = np.float32(x - x0 * step) / np.float32(step), np.float32(y - y0 * step) / np.float32(step)
+            total = np.float32(0)
+            for c in range(3):
+                out[i, c] = 0
+                out_shine[i, c] = 0
+            if part[i] < 0:
+                continue
+            for v in range(2):
+                for u in range(2):
+                    if x0 + u >= columns or y0 + v >= rows:
+                        continue
+                    j = (y0 + v) * columns + x0 + u
+                    if few_part[j] != part[i]:
+                        continue
+                    facing = np.float32(0)
+                    for k in range(3):
+                        facing += normal[i, k] * few_normal[j, k]
+                    if facing < np.float32(0.8):
+                        continue
+                    near = (fx if u else 1 - fx) * (fy if v else 1 - fy) + np.float32(0.05)
+                    w = near * facing * facing
+                    total += w
+                    for c in range(3):
+                        out[i, c] += w * light[j, c]
+                        out_shine[i, c] += w * shine[j, c]
+            if total <= 0:
+                lone[i] = True
+                continue
+            for c in range(3):
+                out[i, c] /= total
+                out_shine[i, c] /= total
+
+
+@njit(cache=True, fastmath=True)
 def highlights(table, look, part, point, normal, ray, shade, out):  # type: ignore[no-untyped-def]
     """Broad highlights ``out`` (n, 3) of the lamps on glossy parts, dimmed by ``shade`` (n,)."""
     for i in range(len(part)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numba import njit
 from numpy.typing import NDArray
 
-from .scene import Array, Part, Scene, View
+from .scene import Array, Scene, View
 
 T = TypeVar("T")
 Ints = NDArray[np.int32]
@@ -37,6 +37,34 @@ class Hits:
     geometric: Array
     normal: Array
     slope: NDArray[np.float64]
+
+    def at(self, rows: NDArray[np.int64]) -> Hits:
+        return Hits(*(getattr(self, column.name)[rows] for column in fields(self)))
+
+
+@njit(cache=True)
+def _planes(points, out):  # type: ignore[no-untyped-def]
+    for i in range(len(points)):
+        a, b, c = points[i, 0], points[i, 1], points[i, 2]
+        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = max(np.sqrt(x * x + y * y + z * z), 1e-300)
+        x, y, z = x / length, y / length, z / length
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = x, y, z, x * a[0] + y * a[1] + z * a[2]
+
+
+@njit(cache=True)
+def _angles(points, out):  # type: ignore[no-untyped-def]
+    """Angles (m, 3) at the corners of triangles (m, 3, 3)."""
+    for i in range(len(points)):
+        for c in range(3):
+            a, b, d = points[i, c], points[i, (c + 1) % 3], points[i, (c + 2) % 3]
+            dot, one, two = 0.0, 0.0, 0.0
+            for k in range(3):
+                u, v = b[k] - a[k], d[k] - a[k]
+                dot, one, two = dot + u * v, one + u * u, two + v * v
+            out[i, c] = np.arccos(min(max(dot / max(np.sqrt(one * two), 1e-300), -1.0), 1.0))
 
 
 @njit(cache=True)
@@ -120,27 +148,33 @@ def _resolve(  # type: ignore[no-untyped-def]
         normal[i, 0], normal[i, 1], normal[i, 2] = nx / length, ny / length, nz / length
 
 
+@njit(cache=True)
+def _turned(plane, triangle, directions, out):  # type: ignore[no-untyped-def]
+    for i in range(len(triangle)):
+        p, d = plane[triangle[i]], directions[i]
+        side = -1.0 if p[0] * d[0] + p[1] * d[1] + p[2] * d[2] > 0 else 1.0
+        for k in range(3):
+            out[i, k] = side * p[k]
+
+
 def _build(vertices: Array, faces: Ints) -> EmbreeScene:
     scene = EmbreeScene()
     TriangleMesh(scene, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
     return scene
 
 
-def _normals(part: Part) -> tuple[NDArray[np.float64], Array]:
-    """A part's planes (m, 4), normal and offset, and its corner normals (m, 3, 3)."""
-    faces = np.ascontiguousarray(part.faces, np.int32)
-    points = np.asarray(part.vertices, np.float64)[faces]
-    a, b, c = points[:, 0], points[:, 1], points[:, 2]
-    cross = np.cross(b - a, c - a)
-    area = np.linalg.norm(cross, axis=1)
-    normal = cross / np.maximum(area, 1e-300)[:, None]
-    plane = np.concatenate([normal, np.sum(normal * a, 1, keepdims=True)], 1)
-    corner = np.repeat(normal.astype(np.float32)[:, None], 3, 1)
-    if part.smooth:
-        on = np.roll(points, -1, 1) - points
-        on /= np.maximum(np.linalg.norm(on, axis=2, keepdims=True), 1e-300)
-        angle = np.arccos(np.clip(-np.einsum("fck,fck->fc", on, np.roll(on, 1, 1)), -1, 1))
-        _corner_normals(faces, normal, angle, len(part.vertices), CREASE, corner)
+def _normals(vertices: Array, faces: Ints, smooth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], Array]:
+    """Planes (m, 4), normal and offset, and corner normals (m, 3, 3), bent on the faces that are ``smooth`` (m,)."""
+    points = vertices[faces].astype(np.float64)
+    plane = np.empty((len(faces), 4))
+    _planes(points, plane)
+    corner = np.repeat(plane[:, None, :3].astype(np.float32), 3, 1)
+    bent = np.flatnonzero(smooth)
+    if len(bent):
+        angle, out = np.empty((len(bent), 3)), corner[bent]
+        _angles(points[bent], angle)
+        _corner_normals(faces[bent], plane[bent, :3].copy(), angle, len(vertices), CREASE, out)
+        corner[bent] = out
     return plane, corner
 
 
@@ -156,9 +190,7 @@ class Tracer:
         vertices = np.concatenate([np.asarray(p.vertices, np.float32) for p in scene.parts])
         faces = np.concatenate([p.faces + at for p, at in zip(scene.parts, starts[:-1], strict=True)]).astype(np.int32)
         self.part: Ints = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        shape = [_normals(p) for p in scene.parts]
-        self._plane = np.concatenate([plane for plane, _ in shape])
-        self._corner = np.concatenate([corner for _, corner in shape])
+        self._plane, self._corner = _normals(vertices, faces, np.repeat([p.smooth for p in scene.parts], counts))
         # row -1, what a ray hits that leaves the scene, is all zeros
         self.semseg = np.array([p.semseg for p in scene.parts] + [0], np.uint8)
         self.instance = np.array([p.instance for p in scene.parts] + [0], np.uint16)
@@ -192,9 +224,13 @@ class Tracer:
 
     def normals_of(self, triangle: Ints, directions: Array) -> Array:
         """Geometric normals (n, 3) of triangles, turned against ``directions`` (n, 3)."""
-        normal = self._plane[triangle, :3].astype(np.float32)
-        normal[np.einsum("nk,nk->n", normal, directions) > 0] *= -1
+        normal = np.empty((len(triangle), 3), np.float32)
+        _turned(self._plane, triangle, directions, normal)
         return normal
+
+    def outward(self, triangle: Ints) -> Array:
+        """Geometric normals (n, 3) of triangles as they are wound."""
+        return self._plane[triangle, :3].astype(np.float32)
 
     def look(self, view: View) -> Hits:
         """What the pixel centres of ``view`` see, row by row; the last view is remembered."""
