@@ -10,6 +10,7 @@ import pytest
 import torch
 from every_part import DECODER_NAMES, ENCODERS, NECK_NAMES, REGULARIZER_NAMES, batch_for, install_doubles
 from torch import Tensor
+from torch.nn import functional as F
 
 from polyscene import encoders
 from polyscene.encoders import build
@@ -38,27 +39,38 @@ def cache_by_shape(forward: Callable[[Tensor], Features]) -> Callable[[Tensor], 
     return lambda images: known.get(images.shape) or known.setdefault(images.shape, forward(images))
 
 
+def empty_of_size(tensor: Tensor, size: tuple[int, int], **_: object) -> Tensor:
+    """``F.interpolate`` on ``meta``, where torch's own is slow."""
+    return tensor.new_empty(*tensor.shape[:2], *size)
+
+
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 def test_shapes_of_the_full_product(encoder: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full in encoder, decoder, task set and views; necks and regularizers take turns."""
     monkeypatch.setattr(encoders, "build", shapes_only)
+    monkeypatch.setattr(F, "interpolate", empty_of_size)
     with torch.device("meta"):
-        for task_set, neck, regularizer in product(SETS, NECK_NAMES, REGULARIZER_NAMES):
-            model = create_model(task_set, encoder, decoder, neck, regularizer)
-            for views in (1, 2):
-                batch = batch_for(model.tasks, 1, views, (64, 96))
-                predictions = model(batch.images, batch.camera, batch.present)
-                assert {name: tuple(raw.shape) for name, raw in predictions.final.items()} == {
-                    name: (1, views, task.channels, 64, 96) for name, task in model.tasks.items()
-                }
-                seen = model.neck or model.encoder
-                for pyramid in [predictions.shared.maps, *predictions.shared.by_task.values()]:
-                    assert tuple(level.shape[:2] for level in pyramid) == tuple((views, c) for c in seen.channels)
-                assert list(seen.strides) == sorted(seen.strides), "finest first"
-                for auxiliary in predictions.auxiliary:
-                    assert set(auxiliary.maps) == set(auxiliary.tasks)
-                    for name, raw in auxiliary.maps.items():
-                        assert raw.shape[:3] == (1, views, auxiliary.tasks[name].channels)
+        for place, (task_set, views) in enumerate(product(SETS, (1, 2))):
+            neck = NECK_NAMES[(place + place // 2) % len(NECK_NAMES)]
+            regularizer = REGULARIZER_NAMES[(place // 2) % len(REGULARIZER_NAMES)]
+            check_shapes(create_model(task_set, encoder, decoder, neck, regularizer), views)
+
+
+def check_shapes(model: MultiTaskModel, views: int) -> None:
+    batch = batch_for(model.tasks, 1, views, (64, 96))
+    predictions = model(batch.images, batch.camera, batch.present)
+    assert {name: tuple(raw.shape) for name, raw in predictions.final.items()} == {
+        name: (1, views, task.channels, 64, 96) for name, task in model.tasks.items()
+    }
+    seen = model.neck or model.encoder
+    for pyramid in [predictions.shared.maps, *predictions.shared.by_task.values()]:
+        assert tuple(level.shape[:2] for level in pyramid) == tuple((views, width) for width in seen.channels)
+    assert list(seen.strides) == sorted(seen.strides), "finest first"
+    for auxiliary in predictions.auxiliary:
+        assert set(auxiliary.maps) == set(auxiliary.tasks)
+        for name, raw in auxiliary.maps.items():
+            assert raw.shape[:3] == (1, views, auxiliary.tasks[name].channels)
 
 
 LARGE = (ENCODERS["windows"], ENCODERS["branches"])
