@@ -157,8 +157,8 @@ def _real_frames(predictor: Predictor) -> Table:
     return Table(
         title,
         f"{len(loader.dataset)} posed frames of a kitchen and an office, none of which was trained on, at "
-        f"{predictor.size[1]}×{predictor.size[0]}. Depth after each image was scaled by the ratio of medians. The floors "
-        "know these very frames: their mean depth and normal, over all or at each pixel.",
+        f"{predictor.size[1]}×{predictor.size[0]}. Depth after each image was scaled by the ratio of medians. The "
+        "floors know these very frames: their mean depth and normal, over all or at each pixel.",
         _results(IN_REAL_FRAMES, figures, {"constant": floors, "per-pixel mean": pixel}),
     )
 
