@@ -19,7 +19,7 @@ OVERLAP = 0.4  # the least part of a view that the next one sees again
 _ROWS, _COLUMNS = 12, 16  # of the probe
 _BATCH = 8
 _AROUND = 256  # probe rays to all sides
-_BARE = [CLASSES.index(name) for name in ("wall", "ceiling", "floor")]
+_BARE = [CLASSES.index(name) for name in ("wall", "ceiling", "floor", "window")]
 _INTEREST = {"table": 5.0, "furniture": 3.0, "objects": 1.0, "books": 1.0, "tv": 1.5, "sofa": 4.0, "bed": 4.0, "chair": 3.0,
              "picture": 0.7, "window": 0.8, "wall": 0.15}  # fmt: skip
 
@@ -104,12 +104,17 @@ class _Scout:
         semseg[inverse] = [p.semseg for p in parts]
         weight = np.array([_INTEREST.get(CLASSES[c], 0.0) for c in semseg])
         self.weight = weight / weight.sum()
+        flat = [CLASSES.index("table"), CLASSES.index("furniture")]
+        self.tops = np.flatnonzero(np.isin(semseg, flat) & (self.high[:, 2] > 0.6) & (self.high[:, 2] < 1.1))
 
     def _candidate(self) -> _Stand:
         rng, bounds = self.rng, self.scene.bounds
         roll = float(np.radians(np.clip(rng.normal(0, 4) if rng.random() < 0.85 else rng.normal(0, 11), -25, 25)))
         top = min(HIGHEST, bounds[1, 2] - 0.25)
-        if rng.random() < 0.25:  # the room as a whole
+        style = rng.random()
+        if style < 0.42 and len(self.tops):
+            return self._across(roll, top)
+        if style < 0.58:  # the room as a whole
             eye = rng.uniform(bounds[0] + 0.3, bounds[1] - 0.3)
             eye[2] = np.clip(rng.normal(1.45, 0.28), LOWEST, top)
             middle = bounds.mean(0) + rng.normal(0, 0.15, 3) * (bounds[1] - bounds[0])
@@ -134,6 +139,19 @@ class _Scout:
         azimuth += rng.normal(0, 0.2)
         pitch = float(np.clip(pitch + rng.normal(0, 0.12), np.radians(-75), np.radians(20)))
         return _Stand(eye.astype(np.float32), _looking(azimuth, pitch, roll))
+
+    def _across(self, roll: float, top: float) -> _Stand:
+        """Held in the hands before a table, a worktop or a desk, looking over it into the room."""
+        rng = self.rng
+        k = int(rng.choice(self.tops))
+        spot = rng.uniform(self.low[k], self.high[k])
+        middle = self.scene.bounds.mean(0)
+        azimuth = np.arctan2(middle[1] - spot[1], middle[0] - spot[0]) + rng.normal(0, 0.9)
+        level = rng.uniform(0.45, 1.3)
+        eye = spot - level * np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
+        eye[2] = np.clip(rng.normal(1.45, 0.14), 1.15, top)
+        pitch = -np.radians(np.clip(rng.normal(23, 8), 8, 42))
+        return _Stand(eye.astype(np.float32), _looking(azimuth + rng.normal(0, 0.25), pitch, roll))
 
     def _probe(self, stands: list[_Stand]) -> _Seen:
         eyes = np.stack([s.eye for s in stands])
@@ -165,15 +183,17 @@ class _Scout:
         if not seen.enclosed[k] or seen.nearest[k] < CLEARANCE:
             return False
         bare = np.isin(seen.semseg[k], _BARE).mean()
+        upright = np.isin(seen.semseg[k], [_BARE[0], _BARE[3]]).mean()
         ceiling = (seen.semseg[k] == _BARE[1]).mean()
         shares = np.unique(seen.instance[k], return_counts=True)[1] / seen.instance.shape[1]
         depth = seen.distance[k]
         return bool(
             bare < 1 - 0.35 * demand
+            and upright < 0.85 - 0.25 * demand
             and ceiling < 0.5 - 0.2 * demand
             and shares.max() < 1 - 0.4 * demand
             and (shares > 0.01).sum() >= 2 + 3 * demand
-            and np.log(depth).std() > 0.12 * demand
+            and np.log(depth).std() > 0.2 * demand
         )
 
     def path(self, count: int) -> list[_Stand]:

@@ -63,7 +63,7 @@ def _shell(rng: Generator, style: Style, name: str) -> Room:
     _openings(room, style, name)
     paint, accent = palette.wall(rng), palette.wall(rng)
     lower = None
-    if name == "bathroom" or rng.random() < 0.08:
+    if name == "bathroom" or rng.random() < 0.05:
         lower = palette.tiles(rng, rng.uniform(0.08, 0.35)) if name == "bathroom" else palette.board(rng)
     skirt = rng.uniform(0.05, 0.14)
     for line in room.walls:
@@ -696,7 +696,7 @@ def _everywhere(room: Room, style: Style, name: str) -> None:
 
 
 _KINDS: dict[str, tuple[float, Callable[[Room, Style], None]]] = {
-    "kitchen": (0.19, _kitchen), "office": (0.19, _office), "living": (0.15, _living), "bedroom": (0.14, _bedroom),
-    "dining": (0.1, _dining), "lounge": (0.1, _lounge), "corridor": (0.06, _corridor), "bathroom": (0.05, _bathroom),
-    "store": (0.05, _store),
+    "kitchen": (0.22, _kitchen), "office": (0.2, _office), "living": (0.13, _living), "bedroom": (0.1, _bedroom),
+    "dining": (0.18, _dining), "lounge": (0.08, _lounge), "corridor": (0.03, _corridor), "bathroom": (0.03, _bathroom),
+    "store": (0.03, _store),
 }  # fmt: skip

@@ -211,7 +211,7 @@ def paper(rng: Rng) -> F:
 
 def _colour(rng: Rng, dark: float = 0.02, light: float = 0.9) -> F:
     hue = rng.uniform(0, 1, 3) ** 1.5
-    grey = rng.uniform(0, 1)
+    grey = rng.beta(0.9, 1.8)
     return (dark + (light - dark) * (hue * grey + hue.mean() * (1 - grey))).astype(np.float32)
 
 
@@ -385,7 +385,7 @@ def _look(material: Material) -> list[float]:
     """colour 0:3, second 3:6, 1/scale 6, gloss 7, glow 8, offset 9:11, pictorial 11, roughness 12, metal 13."""
     colour = np.asarray(material.colour, np.float64)
     if material.kind in PICTORIAL:
-        colour = colour / max(colour.max(), 1e-3)
+        colour = 0.65 + 0.35 * colour / max(colour.max(), 1e-3)
     offset = [0.5, 0.5] if material.kind in _CENTRED else np.random.default_rng(material.seed).random(2)
     period = _FEATURES.get(material.kind, 1.0)  # ``scale`` is one board, tile, brick or motif
     roughness = 0.04 + 0.5 * (1 - min(material.gloss, 1.0)) ** 2

@@ -30,7 +30,7 @@ def shade(colour: RGB, factor: float) -> RGB:
 def hue(rng: Generator) -> float:
     """Hues as they are met indoors: mostly red to yellow and blue, seldom green, turquoise or violet."""
     roll = rng.random()
-    return float(rng.normal(0.07, 0.05) if roll < 0.5 else rng.normal(0.6, 0.05) if roll < 0.75 else rng.random())
+    return float(rng.normal(0.07, 0.05) if roll < 0.58 else rng.normal(0.6, 0.04) if roll < 0.85 else rng.random())
 
 
 def _seed(rng: Generator) -> int:
@@ -73,33 +73,33 @@ def carpet(rng: Generator) -> Material:
 
 
 def tiles(rng: Generator, scale: float) -> Material:
-    colour = hsv(hue(rng), rng.choice([0.03, 0.12, 0.4], p=[0.5, 0.35, 0.15]), rng.uniform(0.35, 0.95))
+    colour = hsv(hue(rng), rng.choice([0.03, 0.1, 0.35], p=[0.55, 0.35, 0.1]), rng.uniform(0.35, 0.95))
     grout = shade(colour, rng.choice([0.4, 0.65, 1.3]))
     return Material("tile", colour, grout, float(scale), rng.uniform(0.2, 0.8), seed=_seed(rng))
 
 
 def wall(rng: Generator) -> Material:
     roll = rng.random()
-    if roll < 0.5:
-        colour = hsv(rng.uniform(0.03, 0.2), rng.uniform(0, 0.12), rng.uniform(0.7, 0.97))
-    elif roll < 0.62:
-        colour = hsv(rng.uniform(0.5, 0.7), rng.uniform(0, 0.08), rng.uniform(0.45, 0.8))
+    if roll < 0.58:
+        colour = hsv(rng.uniform(0.03, 0.2), rng.uniform(0, 0.1), rng.uniform(0.74, 0.97))
+    elif roll < 0.78:
+        colour = hsv(rng.uniform(0.5, 0.7), rng.uniform(0, 0.08), rng.uniform(0.4, 0.82))
     else:
         colour = hsv(
-            hue(rng), rng.uniform(0.08, 0.4) if rng.random() < 0.8 else rng.uniform(0.4, 0.7), rng.uniform(0.4, 0.92)
+            hue(rng), rng.uniform(0.06, 0.3) if rng.random() < 0.85 else rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.88)
         )
     roll = rng.random()
-    if roll < 0.68:
-        kind = "paint" if rng.random() < 0.6 else "plaster"
+    if roll < 0.82:
+        kind = "paint" if rng.random() < 0.8 else "plaster"
         return Material(kind, colour, shade(colour, 0.9), rng.uniform(0.2, 1.0), rng.uniform(0, 0.15), seed=_seed(rng))
-    if roll < 0.8:
+    if roll < 0.9:
         kind = "pattern" if rng.random() < 0.7 else "stripes"
         second = shade(colour, rng.uniform(0.7, 1.3))
         return Material(kind, colour, second, rng.uniform(0.06, 0.4), 0.0, seed=_seed(rng))
-    if roll < 0.9:
+    if roll < 0.935:
         brick = hsv(rng.choice([0.03, 0.05, 0.1]), rng.choice([0.03, 0.5]), rng.uniform(0.45, 0.95))
         return Material("brick", brick, shade(brick, rng.uniform(0.5, 1.4)), 0.25, 0.0, seed=_seed(rng))
-    if roll < 0.96:
+    if roll < 0.97:
         return replace(wood(rng), kind="planks", scale=rng.uniform(0.08, 0.2))
     return tiles(rng, rng.uniform(0.1, 0.4))
 
@@ -114,10 +114,10 @@ def lacquer(rng: Generator) -> Material:
     roll = rng.random()
     if roll < 0.4:
         return white(rng, rng.uniform(0.1, 0.6))
-    if roll < 0.65:
+    if roll < 0.72:
         colour = hsv(rng.random(), rng.uniform(0, 0.08), rng.uniform(0.12, 0.75))
     else:
-        colour = hsv(hue(rng), rng.uniform(0.2, 0.9), rng.uniform(0.25, 0.85))
+        colour = hsv(hue(rng), rng.uniform(0.1, 0.5) if rng.random() < 0.6 else rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.75))
     return Material("paint", colour, shade(colour, 0.9), 0.4, rng.uniform(0.05, 0.7), seed=_seed(rng))
 
 
@@ -145,7 +145,7 @@ def worktop(rng: Generator) -> Material:
 
 
 def fabric(rng: Generator) -> Material:
-    colour = hsv(hue(rng), rng.choice([0.05, 0.3, 0.7]) * rng.uniform(0.4, 1.2), rng.uniform(0.15, 0.92))
+    colour = hsv(hue(rng), rng.choice([0.05, 0.25, 0.6], p=[0.45, 0.35, 0.2]) * rng.uniform(0.4, 1.2), rng.uniform(0.12, 0.85))
     roll = rng.random()
     kind = "fabric" if roll < 0.6 else "pattern" if roll < 0.82 else "stripes"
     second = shade(colour, rng.choice([0.6, 0.8, 1.5])) if kind == "fabric" or rng.random() < 0.5 else any_colour(rng)
@@ -165,7 +165,10 @@ def upholstery(rng: Generator) -> Material:
 
 
 def any_colour(rng: Generator) -> RGB:
-    return hsv(rng.random(), rng.uniform(0, 0.95), rng.uniform(0.1, 0.95))
+    """Mostly pale, grey or dark, now and then strong; bright and strong at once hardly ever."""
+    value = float(rng.uniform(0.1, 0.92))
+    strength = rng.beta(1.0, 3.5) if rng.random() < 0.75 else rng.uniform(0.35, 0.85)
+    return hsv(hue(rng), float(strength) * (1 - 0.45 * max(value - 0.45, 0.0) / 0.47), value)
 
 
 def plastic(rng: Generator, dark: bool = False) -> Material:
@@ -217,7 +220,7 @@ def picture(rng: Generator) -> Material:
 
 
 def leaves(rng: Generator) -> Material:
-    colour = hsv(rng.uniform(0.2, 0.38), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6))
+    colour = hsv(rng.uniform(0.2, 0.36), rng.uniform(0.25, 0.65), rng.uniform(0.18, 0.5))
     return Material("leaves", colour, shade(colour, 1.5), 0.05, rng.uniform(0.05, 0.4), seed=_seed(rng))
 
 

@@ -157,7 +157,7 @@ class _Lighting:
         bounced = first
         for _ in range(2):
             again = np.empty_like(point)
-            shading.lookup(bounced.reshape(shape), origin, spacing, point, normal, random, again)
+            shading.lookup(bounced.reshape(shape), origin, spacing, point, normal, again)
             bounced = first.copy()
             shading.gather(direction, albedo * again, rays, solid, bounced)
         faces = np.tile(shading.FACES, (len(nodes), 1))
@@ -213,7 +213,7 @@ def _irradiance(
         distance, triangle = tracer.cast(origin, direction)
         far = origin + direction * np.where(triangle >= 0, distance, 0)[:, None]
         facing = tracer.normals_of(triangle, direction)
-        shading.lookup(field.whole, field.origin, field.spacing, far, facing, random[:, :3], arriving)
+        shading.lookup(field.whole, field.origin, field.spacing, far, facing, arriving)
         _bounce(
             triangle, distance, tracer.part, lighting.palette.mean_albedo, lighting.palette.look, arriving,
             lighting.ambient, got,
@@ -244,7 +244,11 @@ def _lit(
             light, covered, few.point, few.normal, few.part, columns, apart, radius, scale, smoothed, weight
         )  # fmt: skip
         light, covered = smoothed, weight
-    shine = _reflections(tracer, lighting, few, _open(direct, light), rng)
+    glints, covered = _reflections(tracer, lighting, few, _open(direct, light), rng), (few.part >= 0).astype(np.float32)
+    shine = np.empty_like(glints)
+    shading.smooth(
+        glints, covered, few.point, few.normal, few.part, columns, 1, 1, scale, shine, np.empty_like(covered)
+    )  # fmt: skip
     if step == 1:
         return light, shine
     full_light, full_shine = np.empty_like(hits.point), np.empty_like(hits.point)
@@ -289,7 +293,7 @@ def _reflections(
     far = origin + direction * np.where(triangle >= 0, distance, 0)[:, None]
     facing = tracer.normals_of(triangle, direction)
     field = lighting.field
-    shading.lookup(field.whole, field.origin, field.spacing, far, facing, random, arriving)
+    shading.lookup(field.whole, field.origin, field.spacing, far, facing, arriving)
     albedo, glow, seen = (np.empty_like(point) for _ in range(3))
     footprint = (distance * mine[:, 12]).astype(np.float32)
     materials.surface(*lighting.palette.tables(), far, facing, part, footprint, albedo, glow)
@@ -297,7 +301,7 @@ def _reflections(
     cosine = np.clip(-np.einsum("nk,nk->n", ray, normal), 0, 1)
     fresnel = mine[:, 7] * (0.05 + 0.75 * (1 - cosine) ** 5)
     tint = np.where(mine[:, 13:14] > 0, 0.7 * mine[:, 7:8] * mine[:, 0:3], fresnel[:, None])
-    shine[glossy] += np.minimum(seen, 50) * tint
+    shine[glossy] += np.minimum(seen, 6) * tint
     return shine
 
 

@@ -45,11 +45,11 @@ def _lens(image: Array, camera: np.random.Generator, shot: np.random.Generator) 
     x = (np.arange(width, dtype=np.float32) / width - 0.5) ** 2
     y = (np.arange(height, dtype=np.float32) / width - 0.5 * height / width) ** 2
     image *= (1 - camera.uniform(0, 0.7) * (y[:, None] + x[None]))[..., None].astype(np.float32)
-    blur = max(camera.normal(0.4, 0.2), 0) if shot.random() < 0.9 else shot.uniform(0.7, 1.4)
+    blur = max(camera.normal(0.3, 0.15), 0) if shot.random() < 0.93 else shot.uniform(0.6, 1.0)
     if blur > 0.2:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur * width / 256), np.float32)
-    if shot.random() < 0.15:
-        image = _shake(image, shot.uniform(1, 4) * width / 256, shot.uniform(0, np.pi))
+    if shot.random() < 0.08:
+        image = _shake(image, shot.uniform(1, 3) * width / 256, shot.uniform(0, np.pi))
     return np.asarray(image, np.float32)
 
 
@@ -62,7 +62,7 @@ def _shake(image: Array, length: float, angle: float) -> Array:
 
 
 def _noise(image: Array, camera: np.random.Generator, shot: np.random.Generator) -> Array:
-    photons, read = 10 ** camera.uniform(-4.5, -2.9), 10 ** camera.uniform(-3.4, -2.2)
+    photons, read = 10 ** camera.uniform(-5.0, -3.3), 10 ** camera.uniform(-3.8, -2.5)
     image = np.minimum(image, 4.0)
     grain = shot.standard_normal(image.shape, np.float32)
     if camera.random() < 0.5:  # colour filters and denoisers spread it

@@ -156,28 +156,33 @@ class LightField:
 
 
 @njit(cache=True, fastmath=True)
-def lookup(field, origin, spacing, point, normal, random, out):  # type: ignore[no-untyped-def]
-    """Irradiance ``out`` (n, 3) at ``point`` on a surface facing ``normal``; the node is drawn by trilinear weight."""
+def lookup(field, origin, spacing, point, normal, out):  # type: ignore[no-untyped-def]
+    """Irradiance ``out`` (n, 3) at ``point`` on a surface facing ``normal``, between the eight nodes about it."""
+    first = np.empty(3, np.int64)
+    part = np.empty(3, np.float32)
     for i in range(len(point)):
-        index = (0, 0, 0)
         for k in range(3):
-            size = field.shape[k]
-            node = int(np.floor((point[i, k] + normal[i, k] * 0.12 - origin[k]) / spacing[k] + random[i, k]))
-            node = min(max(node, 0), size - 1)
-            if k == 0:
-                index = (node, index[1], index[2])
-            elif k == 1:
-                index = (index[0], node, index[2])
-            else:
-                index = (index[0], index[1], node)
-        cell = field[index[0], index[1], index[2]]
-        for c in range(3):
-            out[i, c] = 0
-        for k in range(3):
-            n = normal[i, k]
-            face = 2 * k if n >= 0 else 2 * k + 1
-            for c in range(3):
-                out[i, c] += n * n * cell[face, c]
+            at = (point[i, k] + normal[i, k] * np.float32(0.12) - origin[k]) / spacing[k]
+            at = min(max(at, np.float32(0)), np.float32(field.shape[k] - 1))
+            first[k] = min(int(at), field.shape[k] - 2)
+            part[k] = at - first[k]
+        r, g, b = np.float32(0), np.float32(0), np.float32(0)
+        for corner in range(8):
+            u, v, w = corner & 1, (corner >> 1) & 1, corner >> 2
+            share = part[0] if u else 1 - part[0]
+            share *= part[1] if v else 1 - part[1]
+            share *= part[2] if w else 1 - part[2]
+            if share <= 0:
+                continue
+            cell = field[first[0] + u, first[1] + v, first[2] + w]
+            for k in range(3):
+                n = normal[i, k]
+                face = 2 * k if n >= 0 else 2 * k + 1
+                m = share * n * n
+                r += m * cell[face, 0]
+                g += m * cell[face, 1]
+                b += m * cell[face, 2]
+        out[i, 0], out[i, 1], out[i, 2] = r, g, b
 
 
 @njit(cache=True, fastmath=True)
