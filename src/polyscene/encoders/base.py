@@ -17,8 +17,8 @@ Stage = Callable[[Tensor], Tensor]
 class Encoder(nn.Module, ABC):
     """Images (b·v, 3, h, w), RGB in [0, 1], to maps finest first; ``channels`` and ``strides`` say what comes out.
 
-    Where ``interleaves`` is true (``ValueError`` elsewhere), ``stem(images)`` followed by each of ``stages`` gives the same maps one by one, so
-    that a method may act between the stages.
+    Where ``interleaves`` is true (``ValueError`` elsewhere), ``stem(images)`` followed by each of ``stages`` gives
+    the same maps one by one, so that a method may act between the stages.
     """
 
     name: str
