@@ -104,6 +104,13 @@ def test_the_numbers_stand_beside_their_floors_and_goals(page: str) -> None:
     assert "skipped: no data" in text and "polyscene demo --minutes 3" in text and "<wall>" in text
 
 
+def test_what_is_no_better_than_a_floor_is_said() -> None:
+    worse = Result("depth", "AbsRel", 0.26, {"constant": 0.3, "per-pixel mean": 0.25}, False)
+    better = Result("normals", "mean", 20.0, {"constant": 50.0}, False)
+    told = [reports.page(Report("t", "l", [Table("Real", "", [result])])) for result in (worse, better)]
+    assert "no better than per-pixel mean" in told[0] and "no better than" not in told[1]
+
+
 def test_names_cannot_break_the_page(page: str) -> None:
     assert "</script>cat" not in page and "&lt;/script&gt;cat" in page
     assert page.count("<script>") == page.count("</script>") == 2

@@ -93,7 +93,7 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.4
                 "dragmode": "orbit",
                 "camera": {  # a little behind and above the one that took the picture
                     "eye": {"x": 0.35, "y": -1.75, "z": 0.5},
-                    "center": {"x": 0, "y": 0, "z": -0.1},
+                    "center": {"x": 0, "y": 0, "z": 0.02},
                     "up": {"x": 0, "y": 0, "z": 1},
                 },
             },

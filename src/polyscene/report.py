@@ -55,6 +55,9 @@ class Result:
         floor = next(iter(self.floors.values()), math.nan)
         return self.value / floor if floor else math.nan
 
+    def beats(self, floor: float) -> bool:
+        return self.value > floor if self.higher_is_better else self.value < floor
+
     @property
     def met(self) -> bool | None:
         """None without a goal; a figure that is not a number meets none."""
@@ -186,7 +189,7 @@ def _table(table: Table) -> str:
     with_goal = any(result.goal for result in table.results)
     head = ['<th class="left">task</th>', '<th class="left">figure</th>', "<th>network</th>"]
     head += [f"<th>{escape(name)}</th>" for name in floors]
-    head += ["<th>ratio to floor</th>", *(['<th class="left">goal</th>', "<th></th>"] if with_goal else [])]
+    head += ["<th>ratio to floor</th>", *(['<th class="left">goal</th>'] if with_goal else []), "<th></th>"]
     rows, before = [], None
     for result in table.results:
         arrow = "↑" if result.higher_is_better else "↓"
@@ -196,7 +199,8 @@ def _table(table: Table) -> str:
             f'<td class="value">{_number(result.value)}{_spaced(result.unit)}</td>',
             *(f"<td>{_number(result.floors[name]) if name in result.floors else ''}</td>" for name in floors),
             f"<td>{_ratio(result)}</td>",
-            *([f'<td class="left">{_goal(result)}</td>', f"<td>{_verdict(result)}</td>"] if with_goal else []),
+            *([f'<td class="left">{_goal(result)}</td>'] if with_goal else []),
+            f"<td>{_verdict(result)}</td>",
         ]
         rows.append(f"<tr{' class=follow' if result.task == before else ''}>{''.join(cells)}</tr>")
         before = result.task
@@ -213,7 +217,10 @@ def _goal(result: Result) -> str:
 
 
 def _verdict(result: Result) -> str:
-    return {None: "", True: '<span class="met">✓ met</span>', False: '<span class="missed">✗ missed</span>'}[result.met]
+    if result.met is not None:
+        return '<span class="met">✓ met</span>' if result.met else '<span class="missed">✗ missed</span>'
+    beaten_by = [name for name, floor in result.floors.items() if not result.beats(floor)]
+    return f'<span class="missed">no better than {escape(beaten_by[-1])}</span>' if beaten_by else ""
 
 
 def _ratio(result: Result) -> str:
