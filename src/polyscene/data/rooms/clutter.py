@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 from numpy.random import Generator
@@ -12,6 +13,7 @@ from .prop import Pose, Prop, Surface
 from .shapes import Pair, Point
 
 Maker = Callable[[Generator], Prop]
+VARIETY = 128  # different things for each kind of surface
 GAP = 0.001  # between a thing and what it stands on, metres
 
 
@@ -803,6 +805,12 @@ _ON: dict[str, tuple[tuple[Maker, float], ...]] = {
 
 def something(rng: Generator, kind: str) -> Prop:
     """One thing that may stand on a surface of that ``kind``."""
+    return _made(kind, int(rng.integers(VARIETY)))
+
+
+@cache
+def _made(kind: str, number: int) -> Prop:
+    rng = np.random.default_rng([list(_ON).index(kind), number, 0x7B])
     makers, weights = zip(*_ON[kind], strict=True)
     p = np.cumsum(weights)
     return makers[int(np.searchsorted(p, rng.random() * p[-1]))](rng)

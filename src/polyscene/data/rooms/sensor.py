@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from .scene import Array
@@ -18,18 +19,17 @@ def expose(light: Array, camera: np.random.Generator, shot: np.random.Generator)
     from one to the next (focus, shake, noise).
     """
     image = _lens(_meter(light, camera), camera, shot)
-    image = _noise(image, camera, shot)
-    return _finish(_tone(image, camera), camera)
+    return _finish(_record(image, camera, shot), camera)
 
 
 def _meter(light: Array, rng: np.random.Generator) -> Array:
     """Exposure and white balance, each nearly right."""
-    luma = light @ _LUMA
+    luma = light[::2, ::2] @ _LUMA
     level = float(np.exp(np.log(np.maximum(luma, 1e-6)).mean()))
     for _ in range(3):  # bright windows count only up to white
         level *= float(np.minimum(luma * (0.2 / max(level, 1e-9)), 1.2).mean()) / 0.24
     gain = 0.2 / max(level, 1e-9) * 2 ** float(np.clip(rng.normal(-0.05, 0.4), -1.1, 0.9))
-    dim = np.minimum(light * np.float32(gain), 1.0).reshape(-1, 3).mean(0) + 1e-4
+    dim = np.minimum(light[::2, ::2] * np.float32(gain), 1.0).reshape(-1, 3).mean(0) + 1e-4
     cast = (float(dim.mean()) / dim) ** rng.uniform(0.3, 0.8)
     warm = rng.normal(0, 0.06)
     cast = cast * np.exp([warm, rng.normal(0, 0.02), -warm])
@@ -61,25 +61,42 @@ def _shake(image: Array, length: float, angle: float) -> Array:
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.float32)
 
 
-def _noise(image: Array, camera: np.random.Generator, shot: np.random.Generator) -> Array:
+def _record(image: Array, camera: np.random.Generator, shot: np.random.Generator) -> Array:
+    """Noise, then shoulder, contrast, display gamma and saturation: (h, w, 3), nearly all in [0, 1]."""
     photons, read = 10 ** camera.uniform(-5.0, -3.3), 10 ** camera.uniform(-3.8, -2.5)
-    image = np.minimum(image, 4.0)
     grain = shot.standard_normal(image.shape, np.float32)
     if camera.random() < 0.5:  # colour filters and denoisers spread it
-        grain = cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(1.6)
-    return np.asarray(image + grain * np.sqrt(photons * np.maximum(image, 0) + read * read), np.float32)
+        grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(1.6), np.float32)
+    curve = _curve(camera.uniform(0.65, 1.0), camera.uniform(0.0, 0.75))
+    out = np.empty_like(image)
+    _develop(image, grain, np.float32(photons), np.float32(read), curve, np.float32(camera.uniform(0.65, 1.15)), out)
+    return out
 
 
-def _tone(image: Array, rng: np.random.Generator) -> Array:
-    """Shoulder, contrast and saturation, then display gamma: (h, w, 3) in [0, 1]."""
-    shoulder = rng.uniform(0.65, 1.0)
-    over = np.maximum(image - shoulder, 0)
-    image = np.minimum(image, shoulder) + (1.02 - shoulder) * over / (over + max(1.02 - shoulder, 0.05))
-    image = np.clip(image, 0, 1) ** np.float32(1 / 2.2)
-    contrast = rng.uniform(0.0, 0.75)
-    image += np.float32(contrast) * (image * image * (3 - 2 * image) - image)
-    grey = (image @ _LUMA)[..., None]
-    return np.asarray(grey + (image - grey) * np.float32(rng.uniform(0.65, 1.15)), np.float32)
+def _curve(shoulder: float, contrast: float) -> Array:
+    """Display value of radiance, tabulated over its square root from 0 to 2."""
+    light = np.linspace(0, 2, 1024) ** 2
+    over = np.maximum(light - shoulder, 0)
+    room = 1.02 - shoulder
+    value = np.clip(np.minimum(light, shoulder) + room * over / (over + max(room, 0.05)), 0, 1) ** (1 / 2.2)
+    return (value + contrast * (value * value * (3 - 2 * value) - value)).astype(np.float32)
+
+
+@njit(cache=True, fastmath=True)
+def _develop(image, grain, photons, read, curve, saturation, out):  # type: ignore[no-untyped-def]
+    last = np.float32(len(curve) - 1.001)
+    value = np.empty(3, np.float32)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for c in range(3):
+                light = min(image[y, x, c], np.float32(4))
+                light += grain[y, x, c] * np.sqrt(photons * light + read * read)
+                at = min(np.sqrt(max(light, np.float32(0))) * last * np.float32(0.5), last)
+                k = int(at)
+                value[c] = curve[k] + (at - k) * (curve[k + 1] - curve[k])
+            grey = np.float32(0.2126) * value[0] + np.float32(0.7152) * value[1] + np.float32(0.0722) * value[2]
+            for c in range(3):
+                out[y, x, c] = grey + (value[c] - grey) * saturation
 
 
 def _finish(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -158,31 +158,30 @@ class LightField:
 @njit(cache=True, fastmath=True)
 def lookup(field, origin, spacing, point, normal, out):  # type: ignore[no-untyped-def]
     """Irradiance ``out`` (n, 3) at ``point`` on a surface facing ``normal``, between the eight nodes about it."""
-    first = np.empty(3, np.int64)
-    part = np.empty(3, np.float32)
+    flat = field.reshape(-1)
+    ny, nz = field.shape[1], field.shape[2]
+    zero, one, lift = np.float32(0), np.float32(1), np.float32(0.12)
     for i in range(len(point)):
-        for k in range(3):
-            at = (point[i, k] + normal[i, k] * np.float32(0.12) - origin[k]) / spacing[k]
-            at = min(max(at, np.float32(0)), np.float32(field.shape[k] - 1))
-            first[k] = min(int(at), field.shape[k] - 2)
-            part[k] = at - first[k]
-        r, g, b = np.float32(0), np.float32(0), np.float32(0)
+        nx_, ny_, nz_ = normal[i, 0], normal[i, 1], normal[i, 2]
+        x = (point[i, 0] + nx_ * lift - origin[0]) / spacing[0]
+        y = (point[i, 1] + ny_ * lift - origin[1]) / spacing[1]
+        z = (point[i, 2] + nz_ * lift - origin[2]) / spacing[2]
+        x = min(max(x, zero), np.float32(field.shape[0] - 1))
+        y = min(max(y, zero), np.float32(ny - 1))
+        z = min(max(z, zero), np.float32(nz - 1))
+        x0, y0, z0 = min(int(x), field.shape[0] - 2), min(int(y), ny - 2), min(int(z), nz - 2)
+        fx, fy, fz = x - np.float32(x0), y - np.float32(y0), z - np.float32(z0)
+        a, b, c = nx_ * nx_, ny_ * ny_, nz_ * nz_
+        ka, kb, kc = 0 if nx_ >= 0 else 3, 6 if ny_ >= 0 else 9, 12 if nz_ >= 0 else 15
+        red, green, blue = zero, zero, zero
         for corner in range(8):
             u, v, w = corner & 1, (corner >> 1) & 1, corner >> 2
-            share = part[0] if u else 1 - part[0]
-            share *= part[1] if v else 1 - part[1]
-            share *= part[2] if w else 1 - part[2]
-            if share <= 0:
-                continue
-            cell = field[first[0] + u, first[1] + v, first[2] + w]
-            for k in range(3):
-                n = normal[i, k]
-                face = 2 * k if n >= 0 else 2 * k + 1
-                m = share * n * n
-                r += m * cell[face, 0]
-                g += m * cell[face, 1]
-                b += m * cell[face, 2]
-        out[i, 0], out[i, 1], out[i, 2] = r, g, b
+            share = (fx if u == 1 else one - fx) * (fy if v == 1 else one - fy) * (fz if w == 1 else one - fz)
+            at = (((x0 + u) * ny + y0 + v) * nz + z0 + w) * 18
+            red += share * (a * flat[at + ka] + b * flat[at + kb] + c * flat[at + kc])
+            green += share * (a * flat[at + ka + 1] + b * flat[at + kb + 1] + c * flat[at + kc + 1])
+            blue += share * (a * flat[at + ka + 2] + b * flat[at + kb + 2] + c * flat[at + kc + 2])
+        out[i, 0], out[i, 1], out[i, 2] = red, green, blue
 
 
 @njit(cache=True, fastmath=True)
@@ -325,5 +324,5 @@ def field_nodes(scene: Scene, spacing: float = 0.6) -> tuple[F, F, tuple[int, in
     """Where a scene's light field has its nodes: first node (3,), spacing (3,), counts."""
     low, high = np.asarray(scene.bounds, np.float32)
     counts = np.clip(np.ceil((high - low) / spacing), 2, 14).astype(int)
-    step = (high - low) / counts
+    step = ((high - low) / counts).astype(np.float32)
     return low + step / 2, step, (int(counts[0]), int(counts[1]), int(counts[2]))
