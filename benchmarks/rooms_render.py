@@ -1,7 +1,7 @@
-"""Time of labels and pictures of procedural rooms: one JSON line a row, milliseconds of one core's time a view.
+"""Time of procedural rooms: one JSON line a row, milliseconds of one core's time at 192x256.
 
-Usage: python benchmarks/rooms_render.py [--scenes 12] [--views 4]. ``picture`` excludes the labels, ``sum`` has both;
-``scene`` is the tracer and the field of soft light, made once for all its views.
+Usage: python benchmarks/rooms_render.py [--scenes 12]. ``labels`` and ``picture`` are a view's own time; ``whole`` is
+all of it, the room's making, the tracer, the search for views and the soft light shared out among a scene's views.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,41 +22,51 @@ from polyscene.data.rooms.layout import generate
 from polyscene.data.rooms.render import Tracer, picture, prepare
 
 T = TypeVar("T")
+SIZE = (192, 256)
 
 
-def clock(work: Callable[[], T]) -> tuple[float, T]:
-    start = time.process_time()
-    result = work()
-    return 1e3 * (time.process_time() - start), result
+class Clock:
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    def run(self, name: str, work: Callable[[], T]) -> T:
+        start = time.process_time()
+        result = work()
+        self.times[name].append(1e3 * (time.process_time() - start))
+        return result
+
+
+def scene(clock: Clock, index: int, count: int) -> None:
+    room = clock.run("layout", lambda: generate(0, index))
+    tracer = clock.run("tracer", lambda: Tracer(room))
+    path = clock.run("views", lambda: views(room, count, SIZE, tracer=tracer))
+    clock.run("soft light", lambda: prepare(tracer))
+    for view in path:
+        truth = clock.run("labels", lambda v=view: labels(tracer, v))  # type: ignore[misc]
+        clock.run("picture", lambda v=view, known=truth: picture(tracer, v, known))  # type: ignore[misc]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=12)
-    parser.add_argument("--views", type=int, default=4)
-    given = parser.parse_args()
+    scenes = parser.parse_args().scenes
     cv2.setNumThreads(1)
-    warm = Tracer(generate(1, 0))
-    for view in views(warm.scene, 2, (192, 256)):
-        picture(warm, view, labels(warm, view))
-    times: dict[str, list[float]] = {}
-    triangles, lights = [], []
-    for index in range(given.scenes):
-        scene = generate(0, index)
-        triangles.append(sum(len(p.faces) for p in scene.parts))
-        lights.append(len(scene.lights))
-        build, tracer = clock(lambda scene=scene: Tracer(scene))  # type: ignore[misc]
-        soak, _ = clock(lambda tracer=tracer: prepare(tracer))  # type: ignore[misc]
-        times.setdefault("scene", []).append(build + soak)
-        for view in views(scene, given.views, (192, 256), tracer=tracer):
-            first, truth = clock(lambda t=tracer, v=view: labels(t, v))  # type: ignore[misc]
-            then, _ = clock(lambda t=tracer, v=view, truth=truth: picture(t, v, truth))  # type: ignore[misc]
-            for name, value in (("labels", first), ("picture", then), ("sum", first + then)):
-                times.setdefault(name, []).append(value)
-    print(json.dumps({"what": "scenes", "triangles": int(np.median(triangles)), "lights": int(np.median(lights))}))
-    for name, values in times.items():
-        print(json.dumps({"what": name, "median_ms": round(float(np.median(values)), 1),
-                          "p90_ms": round(float(np.quantile(values, 0.9)), 1)}))  # fmt: skip
+    start = Clock()
+    start.run("start", lambda: [scene(Clock(), 1000 + index, 2) for index in range(4)])
+    print(
+        json.dumps(
+            {"what": "start of a process: four scenes, their things and textures", "ms": round(start.times["start"][0])}
+        )
+    )
+    for count in (2, 4):
+        clock = Clock()
+        for index in range(scenes):
+            scene(clock, index, count)
+        for name, values in clock.times.items():
+            row = {"what": name, "views": count, "median_ms": np.median(values), "p90_ms": np.quantile(values, 0.9)}
+            print(json.dumps({k: round(float(v), 1) if k.endswith("ms") else v for k, v in row.items()}))
+        whole = sum(map(sum, clock.times.values())) / (scenes * count)
+        print(json.dumps({"what": "whole, a view", "views": count, "mean_ms": round(whole, 1)}))
 
 
 if __name__ == "__main__":

@@ -63,12 +63,12 @@ def _two(mix: F | float, bright: F | float) -> F:
 
 
 def paint(rng: Rng) -> F:
-    return _two(0.06 + 0.03 * fractal(rng, 1.8), 1 + 0.025 * fractal(rng, 1.5) + 0.012 * fractal(rng, 0.2))
+    return _two(0.06 + 0.03 * fractal(rng, 1.8), 1 + 0.012 * fractal(rng, 1.5) + 0.01 * fractal(rng, 0.2))
 
 
 def plaster(rng: Rng) -> F:
     relief = fractal(rng, rng.uniform(0.7, 1.3), low=6)
-    return _two(0.15 + 0.1 * fractal(rng, 1.8), 1 + 0.09 * (relief - np.roll(relief, (2, 2), (0, 1))))
+    return _two(0.15 + 0.1 * fractal(rng, 1.8), 1 + 0.06 * (relief - np.roll(relief, (2, 2), (0, 1))))
 
 
 def _grain(rng: Rng) -> tuple[F, F]:

@@ -19,8 +19,8 @@ from .tracer import Hits, Tracer
 __all__ = ["Quality", "Tracer", "picture", "radiance"]
 
 Quality = Literal["fast", "high"]
-_AXES = np.array([[0.7548776662, 0.5698402910], [0.5698402910, 0.7548776662], [0.8191725134, 0.6710436067],
-                  [0.6710436067, 0.8566748838], [0.8566748838, 0.3245791035]])  # fmt: skip
+_AXES = 1.1347241384 ** -np.arange(1.0, 6.0)  # steps of a low-discrepancy sequence in five dimensions
+_ORDER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])  # of the pixels in a tile
 _STENCIL = np.array([[0.0, 0.36], [0.31, -0.18], [-0.31, -0.18]])  # about the pixel's own sample
 
 
@@ -37,18 +37,24 @@ class _Effort:
 
 
 _EFFORT: dict[str, _Effort] = {
-    "fast": _Effort(2, 2, 2, 40, 0.85, ((1, 1), (2, 1))),
+    "fast": _Effort(2, 2, 1, 40, 0.85, ((1, 1), (2, 1), (4, 1))),
     "high": _Effort(1, 8, 12, 256, 0.6, ((1, 2),)),
 }
 
 
 @njit(cache=True)
-def _spread(pixel, axes, shift, out):  # type: ignore[no-untyped-def]
-    """Low-discrepancy numbers ``out`` (n, d) in [0, 1) over image positions."""
+def _spread(pixel, axes, order, turn, seed, out):  # type: ignore[no-untyped-def]
+    """Numbers ``out`` (n, d) in [0, 1): evenly spread within each tile of 4 x 4 pixels, unrelated between tiles."""
+    mask = 0xFFFFFFFF
     for i in range(len(pixel)):
+        x, y = int(np.floor(pixel[i, 0])), int(np.floor(pixel[i, 1]))
+        number = order[y & 3, x & 3] + 16 * turn + 1
+        state = ((x >> 2) * 73856093 ^ (y >> 2) * 19349663 ^ seed) & mask
         for k in range(out.shape[1]):
-            x = np.floor(pixel[i, 0]) * axes[k, 0] + np.floor(pixel[i, 1]) * axes[k, 1] + shift[k]
-            out[i, k] = min(x - np.floor(x), 0.999999)
+            state = (state * 747796405 + 2891336453) & mask
+            word = (((state >> ((state >> 28) + 4)) ^ state) * 277803737) & mask
+            value = number * axes[k] + ((word >> 22) ^ word) / 4294967296.0
+            out[i, k] = min(value - np.floor(value), 0.999999)
 
 
 @njit(cache=True, fastmath=True)
@@ -200,15 +206,16 @@ def _irradiance(
     point, normal, geometric = hits.point, hits.normal, hits.geometric
     offset = (1e-3 * hits.depth + 5e-4).astype(np.float32)
     pixel = hits.pixel / effort.step
+    seeds = rng.integers(1 << 32, size=2)
     direct, soft = np.zeros_like(point), np.zeros_like(point)
     random = np.empty((len(point), 5), np.float32)
-    for _ in range(effort.lamp_rays):
-        _spread(pixel, _AXES, rng.random(5), random)
+    for turn in range(effort.lamp_rays):
+        _spread(pixel, _AXES, _ORDER, turn, seeds[0], random)
         direct += _lamp_light(tracer, lighting.lamps, point, normal, geometric, offset, random[:, :3])
     origin, direction, arriving, got = (np.empty_like(point) for _ in range(4))
     field = lighting.field
-    for _ in range(effort.bounce_rays):
-        _spread(pixel, _AXES, rng.random(5), random)
+    for turn in range(effort.bounce_rays):
+        _spread(pixel, _AXES, _ORDER, turn, seeds[1], random)
         shading.hemisphere(point, normal, geometric, offset, random[:, 3:5], origin, direction)
         distance, triangle = tracer.cast(origin, direction)
         far = origin + direction * np.where(triangle >= 0, distance, 0)[:, None]
