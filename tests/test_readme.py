@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.data.folders import make_folder
 
 from polyscene import cli, demo
-from tests.data.folders import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,7 +67,16 @@ def test_pip_install(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    words = ["install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(tmp_path / "site"), "."]
+    words = [
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        str(tmp_path / "site"),
+        ".",
+    ]
     subprocess.run([sys.executable, "-m", "pip", *words], cwd=source, check=True)
     installed = tmp_path / "site" / "polyscene"
     for needed in ("py.typed", "configs/demo.yaml", "samples/CREDITS.md", "report.css"):

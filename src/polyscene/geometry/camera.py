@@ -19,7 +19,7 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "3 h w"]:
 
 def unproject(depth: Float[Tensor, "*b 1 h w"], intrinsics: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 h w"]:
     """Depth in metres -> points in camera axes."""
-    pixels = pixel_grid(*depth.shape[-2:], like=depth)
+    pixels = pixel_grid(depth.shape[-2], depth.shape[-1], depth)
     rays = torch.einsum("...ij,jhw->...ihw", torch.linalg.inv(intrinsics), pixels)
     return rays * depth
 
