@@ -110,7 +110,7 @@ class _Scout:
     def _candidate(self) -> _Stand:
         rng, bounds = self.rng, self.scene.bounds
         roll = float(np.radians(np.clip(rng.normal(0, 4) if rng.random() < 0.85 else rng.normal(0, 11), -25, 25)))
-        top = min(HIGHEST, bounds[1, 2] - 0.25)
+        top = min(HIGHEST, float(bounds[1, 2]) - 0.25)
         style = rng.random()
         if style < 0.42 and len(self.tops):
             return self._across(roll, top)
@@ -166,13 +166,10 @@ class _Scout:
         behind = np.zeros(len(hit), bool)
         behind[hit] = self._from_behind(triangle[hit], flat[hit])
         part = self.tracer.part[np.maximum(triangle, 0)]
-        distance, hit, behind = distance.reshape(k, -1), hit.reshape(k, -1), behind.reshape(k, -1)
-        part = part.reshape(k, -1)
-        nearest = np.minimum(distance[:, n:].min(1), (distance[:, :n] * np.linalg.norm(self.rays, axis=1)).min(1))
-        enclosed = hit.all(1) & (behind[:, n:].mean(1) < 0.15)
-        return _Seen(
-            distance[:, :n], self.tracer.semseg[part[:, :n]], self.tracer.instance[part[:, :n]], nearest, enclosed
-        )
+        ahead_of, seen = distance.reshape(k, -1), part.reshape(k, -1)[:, :n]
+        nearest = np.minimum(ahead_of[:, n:].min(1), (ahead_of[:, :n] * np.linalg.norm(self.rays, axis=1)).min(1))
+        enclosed = hit.reshape(k, -1).all(1) & (behind.reshape(k, -1)[:, n:].mean(1) < 0.15)
+        return _Seen(ahead_of[:, :n], self.tracer.semseg[seen], self.tracer.instance[seen], nearest, enclosed)
 
     def _from_behind(self, triangle: NDArray[np.int32], directions: Array) -> NDArray[np.bool_]:
         """Whether faces are seen from their inner side; leaves, curtains and other single sheets have none."""
@@ -196,6 +193,9 @@ class _Scout:
             and np.log(depth).std() > 0.2 * demand
         )
 
+    def _clear(self, stand: _Stand) -> bool:
+        return self.tracer.clearance(stand.eye) >= CLEARANCE
+
     def path(self, count: int) -> list[_Stand]:
         """The views of one path; the demands on the scenery fall while nothing is found."""
         for attempt in range(60):
@@ -203,7 +203,7 @@ class _Scout:
             stands = [self._candidate() for _ in range(_BATCH)]
             seen = self._probe(stands)
             for k in range(_BATCH):
-                if self._good(seen, k, demand):
+                if self._good(seen, k, demand) and self._clear(stands[k]):
                     path = self._walk(stands[k], seen.distance[k], count)
                     if len(path) == count:
                         return path
@@ -241,7 +241,9 @@ class _Scout:
             seen = self._probe(ahead)
             points = here.eye + (self.rays @ here.turn.T) * depth[:, None]
             good = [
-                k for k in range(len(ahead)) if self._good(seen, k, 0.1) and self._shared(points, ahead[k]) >= OVERLAP
+                k
+                for k in range(len(ahead))
+                if self._good(seen, k, 0.1) and self._shared(points, ahead[k]) >= OVERLAP and self._clear(ahead[k])
             ]
             if not good:
                 break

@@ -165,12 +165,11 @@ def _foliage(
     heading = axis[which] * 0.6 + rng.normal(0, 0.6, (count, 3))
     heading /= np.linalg.norm(heading, axis=1, keepdims=True)
     leaf = reach * rng.uniform(0.2, 0.45, count)
-    prop.add(
-        shapes.blades(
-            roots, heading, leaf, np.full(count, width) * rng.uniform(0.7, 1.8, count), rng.uniform(0.1, 0.5, count)
-        ),
-        green,
+    leaves = shapes.blades(
+        roots, heading, leaf, np.full(count, width) * rng.uniform(0.7, 1.8, count), rng.uniform(0.1, 0.5, count)
     )
+    np.maximum(leaves.vertices[:, 2], 0.004, out=leaves.vertices[:, 2])  # they lie on what the pot stands on
+    prop.add(leaves, green)
 
 
 def plant(rng: Generator, height: float | None = None) -> Prop:

@@ -149,6 +149,42 @@ def _resolve(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _nearest(corners, faces, x, y, z):  # type: ignore[no-untyped-def]
+    """Least distance of a point from triangles."""
+    least = np.inf
+    for f in range(len(faces)):
+        a, b, c = corners[faces[f, 0]], corners[faces[f, 1]], corners[faces[f, 2]]
+        apart = 0.0  # from the box about the triangle
+        for k in range(3):
+            p = x if k == 0 else y if k == 1 else z
+            low, high = min(a[k], b[k], c[k]), max(a[k], b[k], c[k])
+            gap = max(low - p, p - high, 0.0)
+            apart += gap * gap
+        if apart >= least:
+            continue
+        ux, uy, uz = float(b[0] - a[0]), float(b[1] - a[1]), float(b[2] - a[2])
+        vx, vy, vz = float(c[0] - a[0]), float(c[1] - a[1]), float(c[2] - a[2])
+        wx, wy, wz = x - a[0], y - a[1], z - a[2]
+        uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+        uw, vw = ux * wx + uy * wy + uz * wz, vx * wx + vy * wy + vz * wz
+        bottom = max(uu * vv - uv * uv, 1e-30)
+        s, t = (vv * uw - uv * vw) / bottom, (uu * vw - uv * uw) / bottom
+        if s >= 0 and t >= 0 and s + t <= 1:
+            dx, dy, dz = wx - s * ux - t * vx, wy - s * uy - t * vy, wz - s * uz - t * vz
+            least = min(least, dx * dx + dy * dy + dz * dz)
+            continue
+        for e in range(3):
+            p, q = (a, b) if e == 0 else (b, c) if e == 1 else (c, a)
+            ex, ey, ez = float(q[0] - p[0]), float(q[1] - p[1]), float(q[2] - p[2])
+            dx, dy, dz = x - p[0], y - p[1], z - p[2]
+            along = (dx * ex + dy * ey + dz * ez) / max(ex * ex + ey * ey + ez * ez, 1e-30)
+            along = min(max(along, 0.0), 1.0)
+            dx, dy, dz = dx - along * ex, dy - along * ey, dz - along * ez
+            least = min(least, dx * dx + dy * dy + dz * dz)
+    return np.sqrt(least)
+
+
+@njit(cache=True)
 def _turned(plane, triangle, directions, out):  # type: ignore[no-untyped-def]
     for i in range(len(triangle)):
         p, d = plane[triangle[i]], directions[i]
@@ -194,6 +230,7 @@ class Tracer:
         # row -1, what a ray hits that leaves the scene, is all zeros
         self.semseg = np.array([p.semseg for p in scene.parts] + [0], np.uint8)
         self.instance = np.array([p.instance for p in scene.parts] + [0], np.uint16)
+        self._vertices, self._faces = vertices, faces
         self._solid = _build(vertices, faces)
         opaque = np.array([p.material.glow <= 0 for p in scene.parts])[self.part]
         self._opaque = self._solid if opaque.all() or not opaque.any() else _build(vertices, faces[opaque])
@@ -221,6 +258,11 @@ class Tracer:
     def _run(self, origins: Array, directions: Array) -> dict[str, NDArray[np.float32]]:
         found: dict[str, NDArray[np.float32]] = self._solid.run(_floats(origins), _floats(directions), output=True)
         return found
+
+    def clearance(self, point: Array) -> float:
+        """Metres from ``point`` (3,) to the nearest surface."""
+        x, y, z = (float(p) for p in point)
+        return float(_nearest(self._vertices, self._faces, x, y, z))
 
     def normals_of(self, triangle: Ints, directions: Array) -> Array:
         """Geometric normals (n, 3) of triangles, turned against ``directions`` (n, 3)."""
