@@ -253,7 +253,7 @@ def book_row(rng: Generator, width: float, depth: float, headroom: float) -> Pro
         t, h = 0.025, 0.85 * tallest
         tilt = shapes.turn_y(-0.2)
         centre = tilt @ np.array([t / 2, 0, h / 2], np.float32)
-        prop.add(shapes.box(), palette.plastic(rng), centre + (x + 0.19 * h, 0, 0.0), (t, 0.9 * depth, h), tilt)
+        prop.add(shapes.box(), palette.plastic(rng), np.add(centre, (x + 0.19 * h, 0, 0.0)), (t, 0.9 * depth, h), tilt)
     return prop
 
 
@@ -775,26 +775,34 @@ def files(rng: Generator) -> Prop:
     return centred
 
 
-# ruff: noqa: E501
 _ON: dict[str, tuple[tuple[Maker, float], ...]] = {
-    "table": ((cup, 3), (glass, 1.5), (bottle, 1), (plate, 1.5), (bowl, 1.5), (paper, 2), (book, 1.5), (books, 0.6), (vase, 0.8),
-              (laptop, 0.6), (controller, 0.5), (phone, 0.6), (box, 0.8), (crate, 0.6), (plant, 0.5), (jar, 0.4), (cloth, 0.3),
+    "table": ((cup, 3), (glass, 1.5), (bottle, 1), (plate, 1.5), (bowl, 1.5), (paper, 2), (book, 1.5),
+              (books, 0.6), (vase, 0.8),
+              (laptop, 0.6), (controller, 0.5), (phone, 0.6), (box, 0.8), (crate, 0.6), (plant, 0.5), (jar, 0.4),
+              (cloth, 0.3),
               (bag, 0.2), (ornament, 0.5), (upright_print, 0.4), (table_lamp, 0.1)),
-    "desk": ((paper, 3), (paper_stack, 2), (cup, 2), (book, 1.5), (books, 1.5), (pens, 1.2), (phone, 1), (box, 0.8), (bottle, 0.7),
-             (cable, 1), (mouse, 0.6), (laptop, 0.6), (desk_lamp, 0.7), (plant, 0.5), (upright_print, 0.7), (files, 0.5),
+    "desk": ((paper, 3), (paper_stack, 2), (cup, 2), (book, 1.5), (books, 1.5), (pens, 1.2), (phone, 1),
+             (box, 0.8), (bottle, 0.7),
+             (cable, 1), (mouse, 0.6), (laptop, 0.6), (desk_lamp, 0.7), (plant, 0.5), (upright_print, 0.7),
+             (files, 0.5),
              (speaker, 0.5), (ornament, 0.5), (glass, 0.3), (bag, 0.15), (crate, 0.3)),
-    "worktop": ((bottle, 3), (jar, 3), (cup, 2), (plate, 1.2), (bowl, 1.2), (box, 2), (kettle, 0.7), (toaster, 0.5), (microwave, 0.4),
-                (coffee_maker, 0.5), (board, 1), (knives, 0.5), (kitchen_roll, 0.6), (glass, 1), (upright_print, 1), (paper, 0.8),
+    "worktop": ((bottle, 3), (jar, 3), (cup, 2), (plate, 1.2), (bowl, 1.2), (box, 2), (kettle, 0.7),
+                (toaster, 0.5), (microwave, 0.4),
+                (coffee_maker, 0.5), (board, 1), (knives, 0.5), (kitchen_roll, 0.6), (glass, 1),
+                (upright_print, 1), (paper, 0.8),
                 (book, 0.7), (crate, 0.5), (plant, 0.4), (pan, 0.5), (cloth, 0.5), (ornament, 0.3), (books, 0.3)),
     "stove": ((pan, 3), (kettle, 0.5)),
-    "shelf": ((books, 1), (box, 2), (vase, 1), (ornament, 2), (upright_print, 1.5), (jar, 1), (plant, 0.7), (bowl, 0.5), (cup, 0.7),
+    "shelf": ((books, 1), (box, 2), (vase, 1), (ornament, 2), (upright_print, 1.5), (jar, 1), (plant, 0.7),
+              (bowl, 0.5), (cup, 0.7),
               (files, 1), (speaker, 0.5), (ball, 0.3), (crate, 0.7), (bottle, 0.5), (cloth, 0.3)),
-    "display": ((vase, 1.5), (plant, 1.2), (upright_print, 2), (books, 1), (box, 1), (ornament, 1.5), (table_lamp, 1), (bowl, 1),
+    "display": ((vase, 1.5), (plant, 1.2), (upright_print, 2), (books, 1), (box, 1), (ornament, 1.5),
+                (table_lamp, 1), (bowl, 1),
                 (speaker, 0.6), (crate, 0.7), (bottle, 0.5), (bag, 0.2), (paper, 0.7), (cup, 0.4)),
     "storage": ((carton, 2), (crate, 1.5), (bag, 0.7), (box, 1), (plant, 0.4), (files, 0.4)),
     "cushions": ((pillow, 3), (cloth, 1.2), (bag, 0.5), (book, 0.4), (controller, 0.2), (laptop, 0.2)),
     "seat": ((bag, 1), (cloth, 1), (books, 0.4), (box, 0.5), (pillow, 0.5)),
-    "floor": ((carton, 2), (bag, 2), (bin_, 1.5), (shoes, 1.2), (crate, 0.8), (books, 0.5), (cable, 0.6), (ball, 0.5), (tall_plant, 0.8),
+    "floor": ((carton, 2), (bag, 2), (bin_, 1.5), (shoes, 1.2), (crate, 0.8), (books, 0.5), (cable, 0.6),
+              (ball, 0.5), (tall_plant, 0.8),
               (computer, 0.3), (paper, 0.2)),
     "small": ((cup, 2), (glass, 1), (bowl, 1), (bottle, 1), (jar, 1), (ball, 0.3)),
     "bathroom": ((bottle, 3), (cup, 1), (cloth, 1), (jar, 1), (kitchen_roll, 0.5)),

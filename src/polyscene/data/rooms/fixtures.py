@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.random import Generator
 
@@ -19,7 +21,7 @@ def wall(style_wall: Material, line: Wall, height: float, lower: Material | None
     prop = Prop("wall")
     bands = [(0.0, height, style_wall)] if lower is None else [(0.0, 1.1, lower), (1.1, height, style_wall)]
     cuts = sorted({0.0, line.length, *(s for o in line.openings for s in o[:2])})
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in itertools.pairwise(cuts):
         hole = next((o for o in line.openings if o[0] <= a + 1e-6 and b <= o[1] + 1e-6), None)
         for low, high, material in bands:
             spans = [(low, high)] if hole is None else [(low, min(high, hole[2])), (max(low, hole[3]), high)]
@@ -160,7 +162,8 @@ def framed(rng: Generator) -> Prop:
         return prop
     edge, mount = rng.uniform(0.015, 0.05), rng.choice([0.0, 0.05]) * w
     frame = palette.board(rng) if rng.random() < 0.7 else palette.brass(rng)
-    for low, high in (((-w / 2, 0), (-w / 2 + edge, h)), ((w / 2 - edge, 0), (w / 2, h)), ((-w / 2 + edge, 0), (w / 2 - edge, edge)),
+    for low, high in (((-w / 2, 0), (-w / 2 + edge, h)), ((w / 2 - edge, 0), (w / 2, h)),
+                      ((-w / 2 + edge, 0), (w / 2 - edge, edge)),
                       ((-w / 2 + edge, h - edge), (w / 2 - edge, h))):  # fmt: skip
         prop.block(frame, (low[0], -0.025, low[1]), (high[0], 0, high[1]))
     prop.block(palette.paper(rng), (-w / 2 + edge, -0.01, edge), (w / 2 - edge, 0, h - edge))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -43,7 +44,7 @@ def _pull(prop: Prop, rng: Generator, style: Style, x: float, z: float, y: float
     if kind == 0:
         ends = [(0, 0, -length / 2), (0, 0, length / 2)] if upright else [(-length / 2, 0, 0), (length / 2, 0, 0)]
         (a, b) = (np.add((x, y, z), e) for e in ends)
-        path = [a, a + (0, -out, 0), b + (0, -out, 0), b]
+        path = [a, np.add(a, (0, -out, 0)), np.add(b, (0, -out, 0)), b]
         prop.add(shapes.tube(path, 0.006, 6), style.handle)
     elif kind == 1:
         prop.add(shapes.superellipsoid(1.0, 1.0, 5, 8), style.handle, (x, y - 0.015, z), 0.016)
@@ -533,7 +534,7 @@ def bookcase(rng: Generator, style: Style, size: Point | None = None) -> Prop:
         a, b = x0 + k * step + t, x0 + (k + 1) * step
         if k:
             prop.block(board, (a - t, -depth / 2 + 0.003, bottom), (a, depth / 2 - 0.01, height), grain="z")
-        for z, above in zip(levels[:-1], levels[1:], strict=True):
+        for z, above in itertools.pairwise(levels):
             low, high = (a + 0.005, -depth / 2 + 0.01), (b - 0.005, depth / 2 - 0.015)
             prop.surfaces.append(Surface("shelf", low, high, float(z) + t, float(above - z) - t))
     prop.surfaces.append(Surface("display", (x0 + 0.02, -depth / 2 + 0.02), (x1 - 0.02, depth / 2 - 0.02), height, 0.5))
@@ -706,7 +707,7 @@ def _tap(prop: Prop, style: Style, at: Point, height: float, reach: float) -> No
     arc = np.c_[
         np.zeros(8), y - reach / 2 + reach / 2 * np.cos(steps), z + height - reach / 2 + reach / 2 * np.sin(steps)
     ]
-    path = np.concatenate([[(0, y, z)], arc, [(0, y - reach, z + height - reach / 2 - 0.03)]]) + (x, 0, 0)
+    path = np.add(np.concatenate([[(0, y, z)], arc, [(0, y - reach, z + height - reach / 2 - 0.03)]]), (x, 0, 0))
     prop.add(shapes.tube(path, 0.012, 8), style.steel)
     prop.add(shapes.cylinder(12), style.steel, (x, y, z), (0.025, 0.025, 0.05))
     prop.rod(style.steel, (x + 0.02, y, z + 0.04), (x + 0.09, y - 0.01, z + 0.07), 0.007)

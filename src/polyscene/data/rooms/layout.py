@@ -7,6 +7,7 @@ about 6-25 W a square metre of floor all lamps together, so that a white wall se
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -38,8 +39,10 @@ def generate(seed: int, index: int) -> Scene:
 
 
 _SIZE = {  # shortest, longest first side; the same for the second
-    "kitchen": (2.2, 5.0, 2.2, 5.5), "office": (2.8, 7.0, 2.8, 8.5), "living": (3.2, 6.5, 3.2, 7.5), "bedroom": (2.6, 4.8, 2.8, 5.2),
-    "dining": (2.8, 5.5, 2.8, 6.0), "lounge": (4.5, 7.5, 5.0, 8.0), "corridor": (1.4, 2.4, 4.5, 10.0), "bathroom": (2.0, 3.2, 2.2, 4.0),
+    "kitchen": (2.2, 5.0, 2.2, 5.5), "office": (2.8, 7.0, 2.8, 8.5),
+    "living": (3.2, 6.5, 3.2, 7.5), "bedroom": (2.6, 4.8, 2.8, 5.2),
+    "dining": (2.8, 5.5, 2.8, 6.0), "lounge": (4.5, 7.5, 5.0, 8.0),
+    "corridor": (1.4, 2.4, 4.5, 10.0), "bathroom": (2.0, 3.2, 2.2, 4.0),
     "store": (2.4, 5.0, 2.4, 6.0),
 }  # fmt: skip
 
@@ -56,7 +59,8 @@ def _shell(rng: Generator, style: Style, name: str) -> Room:
         corner = int(rng.integers(4))
         notch = (
             [(u, 0.0), (u, v), (0.0, v)], [(0.0, depth - v), (u, depth - v), (u, depth)],
-            [(width - u, depth), (width - u, depth - v), (width, depth - v)], [(width, v), (width - u, v), (width - u, 0.0)],
+            [(width - u, depth), (width - u, depth - v), (width, depth - v)],
+            [(width, v), (width - u, v), (width - u, 0.0)],
         )[corner]  # fmt: skip
         outline[corner : corner + 1] = notch
     room = Room(outline, height, rng)
@@ -123,7 +127,7 @@ def _floor_and_ceiling(room: Room) -> None:
     second = palette.floor(rng) if rng.random() < 0.12 else material
     border = rng.uniform(room.low[1], room.high[1])
     grain: Grain = "x" if rng.random() < 0.5 else "y"
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in itertools.pairwise(cuts):
         low, high = np.sort(room._crossings((a + b) / 2))
         spans = [(low, high, material)]
         if second is not material and low < border < high:
@@ -178,7 +182,8 @@ def _fill(room: Room, style: Style, line: Wall, opening: tuple[float, float, flo
     night = rng.random() < 0.12
     if night:
         radiance = 0.05
-    sky = Material("outside", palette.hsv(rng.uniform(0.5, 0.65), rng.uniform(0.0, 0.4), 0.9), palette.hsv(rng.uniform(0.2, 0.4), 0.5, 0.4),
+    sky = Material("outside", palette.hsv(rng.uniform(0.5, 0.65), rng.uniform(0.0, 0.4), 0.9),
+                   palette.hsv(rng.uniform(0.2, 0.4), 0.5, 0.4),
                    1.0, glow=radiance, seed=int(rng.integers(1 << 30)))  # fmt: skip
     power = day * radiance * np.pi * width * height
     room.put(fixtures.window(rng, style, width, height, sky, power), line.pose(s, 0.0, c), 40.0)

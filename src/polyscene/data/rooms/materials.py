@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -44,8 +45,8 @@ def fractal(rng: Rng, beta: float = 1.6, stretch: tuple[float, float] = (1.0, 1.
     return ((image - image.mean()) / (image.std() + 1e-9)).astype(np.float32)
 
 
-def _step(x: F, at: float, width: float) -> F:
-    return np.clip((x - at) / width + 0.5, 0, 1)
+def _step(x: Any, at: float, width: float) -> F:
+    return np.asarray(np.clip((x - at) / width + 0.5, 0, 1), np.float32)
 
 
 def _ramp(rng: Rng, n: int, jitter: float) -> F:
@@ -54,7 +55,7 @@ def _ramp(rng: Rng, n: int, jitter: float) -> F:
     return np.concatenate([[0.0], np.cumsum(widths) / widths.sum()]).astype(np.float32)
 
 
-def _two(mix: F | float, bright: F | float) -> F:
+def _two(mix: Any, bright: Any) -> F:
     """Channels of a two-colour kind, ready for the bank."""
     image = np.zeros((SIZE, SIZE, 3), np.float32)
     image[..., 0] = np.clip(mix, 0, 1)

@@ -59,7 +59,8 @@ def floor(rng: Generator) -> Material:
         return carpet(rng)
     if roll < 0.95:
         return replace(marble(rng), scale=rng.uniform(0.6, 1.5))
-    return Material("noise", hsv(rng.random(), 0.1, rng.uniform(0.3, 0.8)), hsv(0.0, 0.0, 0.5), 0.03, 0.2, seed=_seed(rng))
+    stone = hsv(rng.random(), 0.1, rng.uniform(0.3, 0.8))
+    return Material("noise", stone, hsv(0.0, 0.0, 0.5), 0.03, 0.2, seed=_seed(rng))
 
 
 def carpet(rng: Generator) -> Material:
@@ -117,7 +118,8 @@ def lacquer(rng: Generator) -> Material:
     if roll < 0.72:
         colour = hsv(rng.random(), rng.uniform(0, 0.08), rng.uniform(0.12, 0.75))
     else:
-        colour = hsv(hue(rng), rng.uniform(0.1, 0.5) if rng.random() < 0.6 else rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.75))
+        strength = rng.uniform(0.1, 0.5) if rng.random() < 0.6 else rng.uniform(0.5, 0.9)
+        colour = hsv(hue(rng), strength, rng.uniform(0.2, 0.75))
     return Material("paint", colour, shade(colour, 0.9), 0.4, rng.uniform(0.05, 0.7), seed=_seed(rng))
 
 
@@ -145,7 +147,8 @@ def worktop(rng: Generator) -> Material:
 
 
 def fabric(rng: Generator) -> Material:
-    colour = hsv(hue(rng), rng.choice([0.05, 0.25, 0.6], p=[0.45, 0.35, 0.2]) * rng.uniform(0.4, 1.2), rng.uniform(0.12, 0.85))
+    strength = rng.choice([0.05, 0.25, 0.6], p=[0.45, 0.35, 0.2]) * rng.uniform(0.4, 1.2)
+    colour = hsv(hue(rng), strength, rng.uniform(0.12, 0.85))
     roll = rng.random()
     kind = "fabric" if roll < 0.6 else "pattern" if roll < 0.82 else "stripes"
     second = shade(colour, rng.choice([0.6, 0.8, 1.5])) if kind == "fabric" or rng.random() < 0.5 else any_colour(rng)

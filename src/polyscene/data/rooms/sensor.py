@@ -45,11 +45,11 @@ def _lens(image: Array, camera: np.random.Generator, shot: np.random.Generator) 
     x = (np.arange(width, dtype=np.float32) / width - 0.5) ** 2
     y = (np.arange(height, dtype=np.float32) / width - 0.5 * height / width) ** 2
     image *= (1 - camera.uniform(0, 0.7) * (y[:, None] + x[None]))[..., None].astype(np.float32)
-    blur = max(camera.normal(0.3, 0.15), 0) if shot.random() < 0.93 else shot.uniform(0.6, 1.0)
+    blur = max(camera.normal(0.3, 0.15), 0) if shot.random() < 0.94 else shot.uniform(0.5, 0.85)
     if blur > 0.2:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur * width / 256), np.float32)
-    if shot.random() < 0.08:
-        image = _shake(image, shot.uniform(1, 3) * width / 256, shot.uniform(0, np.pi))
+    if shot.random() < 0.06:
+        image = _shake(image, shot.uniform(1, 2.4) * width / 256, shot.uniform(0, np.pi))
     return np.asarray(image, np.float32)
 
 

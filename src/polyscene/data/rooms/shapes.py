@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
 
 def moved(mesh: Mesh, by: Vector = (0.0, 0.0, 0.0), turn: Floats | None = None, size: Vector = 1.0) -> Mesh:
     """Scaled by ``size``, then turned by the rotation ``turn`` (3, 3), then moved ``by``."""
-    vertices = mesh.vertices * np.asarray(size, np.float32)
+    vertices: Floats = mesh.vertices * np.asarray(size, np.float32)
     if turn is not None:
         vertices = vertices @ turn.T
     return mesh._replace(vertices=(vertices + np.asarray(by, np.float32)).astype(np.float32, copy=False))
@@ -157,7 +158,7 @@ def lathe(profile: Vector, segments: int = 16, crease: float = 40.0) -> Mesh:
     cuts = [0, *(np.flatnonzero(bend > np.radians(crease)) + 1), len(points) - 1]
     circle = _circle(segments)
     bands = []
-    for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, stop in itertools.pairwise(cuts):
         band = points[start : stop + 1]
         ring = np.empty((len(band), segments + 1, 3), np.float32)
         ring[..., :2] = band[:, None, :1] * circle[None]

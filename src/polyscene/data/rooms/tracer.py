@@ -240,8 +240,8 @@ class Tracer:
     def cast(self, origins: Array, directions: Array) -> tuple[Array, Ints]:
         """First hits of rays (n, 3): distance (n,) in lengths of the direction, inf on a miss; triangle (n,) or -1."""
         found = self._run(origins, directions)
-        triangle = found["primID"]
-        return np.where(triangle >= 0, found["tfar"], np.float32(np.inf)), triangle
+        triangle = found["primID"].astype(np.int32, copy=False)
+        return np.where(triangle >= 0, found["tfar"], np.float32(np.inf)).astype(np.float32, copy=False), triangle
 
     def occluded(self, origins: Array, directions: Array, max_distance: Array) -> NDArray[np.bool_]:
         """Whether anything that does not glow lies on rays (n, 3) within ``max_distance`` (n,) direction lengths."""
@@ -301,18 +301,14 @@ class Tracer:
             found = self._run(np.broadcast_to(eye.astype(np.float32), (len(lost), 3)), again)
             triangle[lost] = found["primID"]
             bary[lost] = np.stack([found["u"], found["v"]], 1)
-        hits = Hits(
-            pixel, directions, triangle, triangle, np.zeros(n), *(np.zeros((n, 3), np.float32) for _ in range(3)),
-            np.zeros((n, 2)),
-        )  # fmt: skip
+        depth, slope = np.zeros(n), np.zeros((n, 2))
+        ray = directions
+        point, geometric, normal = (np.zeros((n, 3), np.float32) for _ in range(3))
         _resolve(
-            carry, eye, pixel, triangle, bary, self._plane, self._corner, hits.depth, hits.ray, hits.point,
-            hits.geometric, hits.normal, hits.slope,
+            carry, eye, pixel, triangle, bary, self._plane, self._corner, depth, ray, point, geometric, normal, slope
         )  # fmt: skip
         part = np.where(triangle >= 0, self.part[triangle], np.int32(-1)).astype(np.int32)
-        return Hits(
-            pixel, hits.ray, triangle, part, hits.depth, hits.point, hits.geometric, hits.normal, hits.slope
-        )  # fmt: skip
+        return Hits(pixel, ray, triangle, part, depth, point, geometric, normal, slope)
 
 
 def _floats(rows: Array) -> Array:
