@@ -26,7 +26,7 @@ Rng = np.random.Generator
 
 SIZE = 128
 LEVELS = 7
-VARIANTS = 6
+VARIANTS = 10
 _STARTS = np.cumsum([0] + [(SIZE >> k) ** 2 for k in range(LEVELS)]).astype(np.int64)
 _X, _Y = np.meshgrid(*[(np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE] * 2)  # in [0, 1); row 0 is at the bottom
 
