@@ -147,9 +147,7 @@ def vase(rng: Generator) -> Prop:
     return prop
 
 
-def _foliage(
-    prop: Prop, rng: Generator, root: Point, reach: float, count: int, width: float
-) -> None:
+def _foliage(prop: Prop, rng: Generator, root: Point, reach: float, count: int, width: float) -> None:
     """Leaves on a few stems that spread upward from ``root``."""
     stems = max(3, count // 9)
     angle, slope = rng.uniform(0, 2 * np.pi, stems), rng.uniform(0.15, 1.1, stems)

@@ -97,9 +97,7 @@ def window(rng: Generator, style: Style, width: float, height: float, sky: Mater
     prop.block(frame, (-x - 0.04, -out, -0.03), (x + 0.04, 0.0, 0.0))
     prop.block(frame, (-x, 0.0, 0.0), (x, y0, 0.012))
     if y0 + out > 0.12:
-        prop.surfaces.append(
-            Surface("sill", (-x + 0.05, -out), (x - 0.05, y0 - 0.01), 0.013, 0.8)
-        )
+        prop.surfaces.append(Surface("sill", (-x + 0.05, -out), (x - 0.05, y0 - 0.01), 0.013, 0.8))
     prop.shine((0, y0 - 0.02, height / 2), power, (0.48 * width, 0, 0), (0, 0, 0.48 * height))
     return prop
 

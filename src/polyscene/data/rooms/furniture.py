@@ -665,9 +665,7 @@ def base_units(rng: Generator, style: Style, width: float, sink: bool, stove: bo
     return prop
 
 
-def _oven(
-    prop: Prop, rng: Generator, style: Style, low: Point, high: Point
-) -> None:
+def _oven(prop: Prop, rng: Generator, style: Style, low: Point, high: Point) -> None:
     (x0, y0, z0), (x1, y1, z1) = low, high
     body = palette.metal(rng, False) if rng.random() < 0.6 else palette.plastic(rng, True)
     dark = palette.plastic(rng, True)
@@ -681,9 +679,7 @@ def _oven(
         prop.add(shapes.cylinder(10), dark, (x, y0, z1 - 0.06), (0.018, 0.018, 0.025), turn=shapes.turn_x(np.pi / 2))
 
 
-def _basin(
-    prop: Prop, material: Material, low: Pair, high: Pair, z: float, deep: float
-) -> None:
+def _basin(prop: Prop, material: Material, low: Pair, high: Pair, z: float, deep: float) -> None:
     (x0, y0), (x1, y1) = low, high
     i = 0.03
     rim, floor = (

@@ -87,9 +87,7 @@ class Prop:
         self.pieces.append(piece)
         self._bounds = None
 
-    def block(
-        self, material: Material, low: Vector, high: Vector, bevel: float = 0.0, grain: Grain = "x"
-    ) -> None:
+    def block(self, material: Material, low: Vector, high: Vector, bevel: float = 0.0, grain: Grain = "x") -> None:
         """A box from corner ``low`` to corner ``high``."""
         a, b = np.asarray(low, np.float64), np.asarray(high, np.float64)
         size, at = b - a, (a + b) / 2

@@ -277,9 +277,7 @@ def _open(direct: Array, total: Array) -> Array:
     return np.clip(direct.sum(1) / np.maximum(total.sum(1), 1e-6), 0, 1).astype(np.float32)
 
 
-def _reflections(
-    tracer: Tracer, lighting: _Lighting, hits: Hits, shade: Array, rng: np.random.Generator
-) -> Array:
+def _reflections(tracer: Tracer, lighting: _Lighting, hits: Hits, shade: Array, rng: np.random.Generator) -> Array:
     """Highlights and mirror images (n, 3) on glossy parts."""
     look = lighting.palette.look
     shine = np.empty_like(hits.point)
@@ -351,9 +349,7 @@ def radiance(tracer: Tracer, view: View, quality: Quality = "fast", seed: int = 
     return colour.reshape(height, width, 3)
 
 
-def picture(
-    tracer: Tracer, view: View, labels: Labels, quality: Quality = "fast", seed: int = 0
-) -> NDArray[np.uint8]:
+def picture(tracer: Tracer, view: View, labels: Labels, quality: Quality = "fast", seed: int = 0) -> NDArray[np.uint8]:
     """What a camera at ``view`` records: sRGB (h, w, 3). The same (seed, scene, view) gives the same picture.
 
     ``fast`` and ``high`` share geometry, labels, materials and the camera's draw; ``high`` traces more shadow and
