@@ -128,3 +128,18 @@ def test_one_killed_another_resumes_and_ends_alike(rooms: Rooms, tmp_path: Path)
     assert len(ours) == 3 and files(rooms.folder).items() <= ours.items()
     assert all((folder / name).stat().st_mtime_ns == when for name, when in finished.items())
     assert not left.exists()
+
+
+def test_a_path_is_cut_into_samples(tmp_path: Path) -> None:
+    whole = Rooms(2, 4, SIZE, root=tmp_path, workers=1)
+    whole.prepare()
+    cut = Rooms(2, 2, path=4, size=SIZE, root=tmp_path)
+    assert len(cut) == 4 and cut.folder == whole.folder
+    for scene in range(2):
+        pieces = torch.cat([cut.read(scene).images, cut.read(scene + 2).images])
+        assert torch.equal(pieces, whole.read(scene).images)
+    assert len({name for index in range(4) for name in cut.read(index).meta}) == 4
+    with pytest.raises(ValueError, match="does not divide"):
+        Rooms(2, 3, path=4, size=SIZE, root=tmp_path)
+    with pytest.raises(IndexError):
+        cut.read(4)

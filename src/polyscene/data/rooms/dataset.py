@@ -35,7 +35,8 @@ class RenderError(RuntimeError):
 
 
 class Rooms(Dataset):
-    """``scenes`` furnished rooms, ``views`` pictures of each, ``size`` (h, w), rendered at ``quality``.
+    """``scenes`` furnished rooms, ``path`` pictures of each (``views`` by default), ``size`` (h, w), rendered at
+    ``quality``. A sample holds ``views`` neighbouring ones, so that a scene gives ``path // views`` samples.
 
     Scenes are numbered from ``first`` within their ``split``; a scene is a pure function of (``seed``, split, number),
     so more scenes add to those there are. They are rendered by ``prepare`` on ``workers`` cores (all by default) into
@@ -49,6 +50,7 @@ class Rooms(Dataset):
         self,
         scenes: int,
         views: int = 2,
+        path: int | None = None,
         size: tuple[int, int] = (192, 256),
         seed: int = 0,
         split: Literal["train", "val"] = "train",
@@ -63,14 +65,18 @@ class Rooms(Dataset):
             raise ValueError(f"rooms: quality {quality!r} is none of {', '.join(get_args(Quality))}")
         if scenes < 1 or views < 1 or first < 0 or first + scenes > FIRST["val"]:
             raise ValueError(f"rooms: needs scenes, views >= 1 and first >= 0; got {scenes}, {views}, {first}")
-        self.recipe = Recipe(seed, views, (int(size[0]), int(size[1])), quality)
+        path = views if path is None else path
+        if path % views:
+            raise ValueError(f"rooms: a path of {path} pictures does not divide into samples of {views} views")
+        self.views, self.windows = views, path // views
+        self.recipe = Recipe(seed, path, (int(size[0]), int(size[1])), quality)
         self.numbers = range(FIRST[split] + first, FIRST[split] + first + scenes)
         self.workers = workers or len(os.sched_getaffinity(0))
         self.folder = (Path(root) if root is not None else cache_folder() / "rooms") / self.recipe.key()
         self.tasks = {task.name: task for task in (SemanticSegmentation(classes=CLASSES), Depth(), Normals(), Edges())}
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.numbers) * self.windows
 
     def prepare(self) -> None:
         """Renders what is not there yet. May be killed at any moment and run by several processes at once."""
@@ -88,8 +94,8 @@ class Rooms(Dataset):
         return [number for number in self.numbers if not self.recipe.done(self.folder, number)]
 
     def read(self, index: int) -> Sample:
-        records = self.records(index)
-        size = self.recipe.size
+        records, size = self.records(index), self.recipe.size
+        number, window = self._place(index)
         valid = _bits(records["valid"], size)
 
         def target(value: Tensor) -> Target:
@@ -110,18 +116,25 @@ class Rooms(Dataset):
             ),
             present=torch.ones(len(records), dtype=torch.bool),
             source=self.name,
-            meta=(f"rooms seed {self.recipe.seed} scene {self.numbers[index]}",),
+            meta=(f"rooms seed {self.recipe.seed} scene {number} window {window}",),
         )
 
     def instances(self, index: int) -> Tensor:
         """(v, 1, h, w) ids, unique to each object of the scene and the same in all its views."""
         return torch.from_numpy(self.records(index)["instance"].astype(np.int32))
 
+    def _place(self, index: int) -> tuple[int, int]:
+        """Neighbouring indices are different scenes, so that a run over the first of them sees as many as can be."""
+        window, scene = divmod(index, len(self.numbers))
+        if not 0 <= window < self.windows:
+            raise IndexError(f"rooms: index {index} of {len(self)} samples")
+        return self.numbers[scene], window
+
     def records(self, index: int) -> np.ndarray:
         """The stored views (v,), memory-mapped; see ``Recipe.dtype``."""
-        number = self.numbers[index]
+        number, window = self._place(index)
         try:
-            return self.recipe.open(self.folder, number)
+            return self.recipe.open(self.folder, number)[window * self.views : (window + 1) * self.views]
         except (FileNotFoundError, ValueError):
             file = self.recipe.file(self.folder, number)
             raise BadSample(file, "not rendered", "call prepare(), or run `polyscene data render`") from None
