@@ -50,7 +50,6 @@ class Rooms(Dataset):
         self,
         scenes: int,
         views: int = 2,
-        path: int | None = None,
         size: tuple[int, int] = (192, 256),
         seed: int = 0,
         split: Literal["train", "val"] = "train",
@@ -58,6 +57,7 @@ class Rooms(Dataset):
         quality: Literal["fast", "high"] = "fast",
         root: str | Path | None = None,
         workers: int | None = None,
+        path: int | None = None,
     ) -> None:
         if split not in FIRST:
             raise ValueError(f"rooms: split {split!r} is none of {', '.join(FIRST)}")
