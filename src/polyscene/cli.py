@@ -17,6 +17,10 @@ from tyro.conf import Positional, arg
 from polyscene import __version__, evaluate, parts
 from polyscene.data import commands as data_commands
 
+# Set before torch is loaded: its threads wait by spinning, which on few cores starves the threads that read data (a
+# training step beside a busy loader took 4 times as long on 2 cores).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 Command = Callable[..., int | None]
 
 
@@ -156,10 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if debug:
             traceback.print_exc()
-        elif isinstance(error, (ValueError, OSError)):
+        elif isinstance(error, (ValueError, OSError, FloatingPointError)):
             print(f"polyscene: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
