@@ -109,6 +109,13 @@ def test_deep_colour_is_not_cut_to_eight_bits(root: Path) -> None:
     assert torch.allclose(value[0, :, 0, 0], torch.tensor([0.36, 0.48, -0.8]), atol=3e-5)
 
 
+def test_images_of_sixteen_bits_keep_their_shades(root: Path) -> None:
+    shades = np.tile(np.linspace(0, 65535, SIZE[1]).astype(np.uint16), (SIZE[0], 1))
+    save(root / "rgb" / "frame_0.png", shades)
+    image = Folder(root).read(0).images[0]
+    assert torch.allclose(image, torch.linspace(0, 1, SIZE[1]).expand(3, *SIZE), atol=1 / 255)
+
+
 def nan_depth(root: Path) -> None:
     depth = np.ones(SIZE, np.float32)
     depth[3, 4] = np.nan
@@ -120,6 +127,11 @@ def nan_depth(root: Path) -> None:
 def intrinsics_elsewhere(root: Path) -> None:
     frames = json.loads((root / "cameras.json").read_text())["frames"]
     write_cameras(root, {"fx": 585.0, "fy": 585.0, "cx": 320.0, "cy": 240.0}, frames)
+
+
+def intrinsics_of_twice_the_size(root: Path) -> None:
+    frames = json.loads((root / "cameras.json").read_text())["frames"]
+    write_cameras(root, {"fx": 60.0, "fy": 60.0, "cx": 31.5, "cy": 23.5}, frames)
 
 
 def pose_missing(root: Path) -> None:
@@ -164,6 +176,7 @@ SPOILT = {
         "3 channels where 1",
     ),
     "K does not fit": (intrinsics_elsewhere, "cameras.json", "do not fit an image of 32x24"),
+    "K of twice the size": (intrinsics_of_twice_the_size, "cameras.json", "do not fit an image of 32x24"),
     "another image size": (
         lambda root: save(root / "rgb/frame_0.png", np.zeros((48, 64, 3), np.uint8)),
         "depth/frame_0.png",
@@ -202,7 +215,10 @@ def test_optional_labels_may_lack(root: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("scale: 0.001", "scael: 0.001", "tasks.depth.scael"),
+        ("scale: 0.001", "scael: 0.001", "tasks.depth.scael = 0.001: unknown key; did you mean 'scale'?"),
+        ("train: {first", "train: {frst", "splits.train.frst = 0.8: unknown key; did you mean 'first'?"),
+        ("scale: 0.001", "scale: [0.001, 1]", "tasks.depth.scale: 2 numbers; give one number"),
+        ("offset: -1", "offset: [-1, 1]", "tasks.normals.offset: 2 numbers; give one number or 3"),
         ("rgb/{id}.png", "rgb/*.png", "lacks {id}"),
         ("first: 0.8", "first: 0.8, last: 0.2", "not both"),
         ("first: 0.8", "first: 80", "splits.train.first"),

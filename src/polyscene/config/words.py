@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,7 +56,8 @@ def _place(loc: Iterable[str | int], data: Any, kind: str) -> Place:
 def _unknown(place: Place, model: Any) -> str:
     for key in place[:-1]:
         model = _inside(model, key)
-    return unknown(str(place[-1]), list(getattr(model, "model_fields", ())))
+    known = [name for member in _members(model) for name in getattr(member, "model_fields", ())]
+    return unknown(str(place[-1]), known)
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
@@ -67,18 +68,19 @@ def unknown(key: str, known: Iterable[str]) -> str:
     return f"unknown key{hint} (there are: {', '.join(sorted(known))})" if known else "takes no keys"
 
 
-def _inside(model: Any, key: str | int) -> Any:
-    """The model that stands at a key of another."""
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        item = model.model_fields.get(str(key))
-        return item and _models(item.annotation)
-    return model
-
-
-def _models(annotation: Any) -> Any:
-    """The first model within an annotation such as ``dict[str, Source]`` or ``Part | None``."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation if issubclass(annotation, BaseModel) else None
-    if get_origin(annotation) in (Union, types.UnionType, dict, tuple, list) or get_args(annotation):
-        return next((found for part in get_args(annotation) if (found := _models(part))), None)
+def _inside(annotation: Any, key: str | int) -> Any:
+    """The type of what stands at a key of a model, dict or list; None where there is no such."""
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            if (item := member.model_fields.get(str(key))) is not None:
+                return item.annotation
+        elif arguments := get_args(member):
+            return arguments[1] if get_origin(member) is dict else arguments[0]
     return None
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types that a union, or a type with validators, stands for."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [member for part in get_args(annotation) for member in _members(part)]
+    return _members(get_args(annotation)[0]) if get_origin(annotation) is Annotated else [annotation]

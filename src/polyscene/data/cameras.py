@@ -37,9 +37,10 @@ class Cameras:
             raise BadSample(file, "missing", "restore it, or take `cameras` out of the description") from None
         except (ValueError, KeyError, TypeError) as error:
             raise BadSample(file, f"not readable as cameras ({type(error).__name__}: {error})", FORMAT) from None
-        if not (fx > 0 and fy > 0 and 0 <= cx <= size[1] and 0 <= cy <= size[0]):
+        if not _fit(fx, cx, size[1]) or not _fit(fy, cy, size[0]):
             problem = f"intrinsics fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} do not fit an image of {size[1]}x{size[0]}"
-            raise BadSample(file, problem, "give them in pixels of the images as stored")
+            remedy = "give them in pixels of the images as stored: the principal point lies near the middle"
+            raise BadSample(file, problem, remedy)
         return cls(file, size, torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32), tensors)
 
     def pose(self, frame: str, size: tuple[int, int]) -> Tensor:
@@ -54,6 +55,11 @@ class Cameras:
         if pose.shape != (4, 4) or not is_rigid(pose.double().numpy()):
             raise BadSample(self.file, f"T_world_cam of frame {frame} is no rigid motion", "give 4x4 camera to world")
         return pose
+
+
+def _fit(focal: float, centre: float, side: int) -> bool:
+    """Intrinsics of an image of twice or half the size put the principal point a quarter off the middle or more."""
+    return 0.05 < focal / side < 100 and abs((centre + 0.5) / side - 0.5) < 0.24
 
 
 def is_rigid(pose: np.ndarray) -> bool:

@@ -96,12 +96,14 @@ def verify(path: Path) -> int:
 
     from polyscene.data.verify import verify as check
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("verifying")
         problems = check(path, lambda done, total: bar.update(task, completed=done, total=total))
     for problem in problems:
         print(f"{problem.file}\n    {problem.problem}\n    -> {problem.remedy}")
-    print(f"{len(problems)} problems" if problems else "nothing wrong")
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    print(count if problems else "nothing wrong")
     return 1 if problems else 0
 
 

@@ -120,11 +120,17 @@ def load(path: str | Path) -> tuple[Description, Path]:
     """The description and the root folder it speaks of. ``BadDescription`` lists everything wrong with it."""
     file = locate(path)
     try:
-        description = Description.model_validate(yaml.safe_load(file.read_text()) or {})
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(file.read_text()) or {}
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadDescription(f"{file}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise BadDescription(f"{file}: holds no keys; `polyscene data describe` writes a first one")
+    try:
+        description = Description.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        from polyscene.config import words  # a configuration names descriptions, so it imports this file
+
+        lines = [f"  {problem}" for problem in words.of(error, content, model=Description)]
         raise BadDescription("\n".join([f"{file}: this description cannot be used:", *lines])) from None
     root = _expanded(description.root, file.parent).resolve()
     if not root.is_dir():

@@ -53,6 +53,8 @@ class Folder(Dataset):
         self.file = description.locate(path)
         self.name = self.description.name
         self.tasks = {name: _task(name, label, self.file) for name, label in self.description.tasks.items()}
+        for name, label in self.description.tasks.items():
+            _check_channels(name, label, self.tasks[name].value_channels, self.file)
         self.split = split
         self.frames = list_frames(self.description, self.root, split, self.file)
         starts = range(0, len(self.frames) - (views - 1) * stride, step)
@@ -101,7 +103,7 @@ class Folder(Dataset):
         """One frame's label (1, c, h, w) at the size it is stored in, declared by that of its image (h, w)."""
         label, task = self.description.tasks[name], self.tasks[name]
         size = label.stored_size(image_size)
-        path = self._labels(label.path, frame.split).get(frame.id)
+        path = self.labelled(name, frame.split).get(frame.id)
         if path is None:
             if label.optional:
                 blank = torch.zeros(1, task.value_channels, *size)
@@ -123,7 +125,9 @@ class Folder(Dataset):
             problem, _, remedy = str(error).partition("; ")
             raise BadSample(path, f"{name}: {problem}", remedy) from None
 
-    def _labels(self, pattern: str, split: str | None) -> dict[str, Path]:
+    def labelled(self, name: str, split: str | None) -> dict[str, Path]:
+        """The files of a task's labels by frame id, in the folder of a split where there are such."""
+        pattern = self.description.tasks[name].path
         key = (pattern, split if "{split}" in pattern else None)
         if key not in self._found:
             self._found[key] = description.find(self.root, *key)
@@ -175,6 +179,14 @@ def _task(name: str, label: Label, file: Path) -> Task:
         return task_table.build({"type": kind, "name": name, **classes, **label.options})
     except ValueError as error:
         raise BadDescription(f"{file}: tasks.{name}: {error}") from None
+
+
+def _check_channels(name: str, label: Label, channels: int, file: Path) -> None:
+    for key in ("scale", "offset", "invalid"):
+        numbers = getattr(label, key)
+        if isinstance(numbers, tuple) and len(numbers) != channels:
+            wanted = f"one number or {channels}" if channels > 1 else "one number"
+            raise BadDescription(f"{file}: tasks.{name}.{key}: {len(numbers)} numbers; give {wanted}")
 
 
 def list_frames(spec: Description, root: Path, split: str | None, file: Path) -> list[Frame]:

@@ -37,12 +37,28 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
         except BadDescription as error:
             problems.append(Problem(file, str(error).removeprefix(f"{file}: "), f"correct splits.{split}"))
     problems += [_problem(error) for error in _attempts([lambda: folder.cameras])]
+    problems += _without_image(folder)
     with single_threaded_pool(len(os.sched_getaffinity(0))) as pool:
         for done, found in enumerate(pool.map(lambda frame: _check(folder, frame), folder.frames), start=1):
             problems += found
             if progress is not None:
                 progress(done, len(folder.frames))
     return list(dict.fromkeys(problems))
+
+
+def _without_image(folder: Folder) -> Iterator[Problem]:
+    """A lost image shows in the labels it leaves behind."""
+    splits = dict.fromkeys(frame.split for frame in folder.frames)
+    for split in splits:
+        there = {frame.id for frame in folder.frames if frame.split == split}
+        left: dict[str, list[str]] = {}
+        for name in folder.tasks:
+            for frame in folder.labelled(name, split).keys() - there:
+                left.setdefault(frame, []).append(name)
+        for frame, names in sorted(left.items()):
+            image = folder.root / folder.description.images.replace("{split}", split or "").replace("{id}", frame)
+            problem = f"missing, though frame {frame} has {' and '.join(names)}"
+            yield Problem(str(image), problem, "restore it, or remove its labels")
 
 
 def _check(folder: Folder, frame: Frame) -> list[Problem]:
