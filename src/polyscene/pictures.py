@@ -95,19 +95,22 @@ def _file(path: Path) -> Picture:
 
 
 def _image(image: Image.Image, name: str, where: str = "image") -> Picture:
-    focal = _focal(image)
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        array = np.asarray(upright).astype(np.uint16)
-    elif upright.mode in ("I", "F"):
-        array = np.asarray(upright)
-        if upright.mode == "I":
-            array = array.clip(0, 65535).astype(np.uint16)
-    elif upright.mode in ("LA", "PA", "La", "RGBa", "RGBA") or "transparency" in upright.info:
-        array = np.asarray(upright.convert("RGBA"))
+    return Picture(rgb(ImageOps.exif_transpose(image), where), name, _focal(image))
+
+
+def rgb(image: Image.Image, where: str = "image") -> np.ndarray:
+    """(h, w, 3) uint8 of any kind of PIL image, as it lies. Raises ``BadPicture``, which says ``where``."""
+    if image.mode.startswith("I;16"):
+        array = np.asarray(image).astype(np.uint16)
+    elif image.mode == "I":
+        array = np.asarray(image).clip(0, 65535).astype(np.uint16)
+    elif image.mode == "F":
+        array = np.asarray(image)
+    elif image.mode in ("LA", "PA", "La", "RGBa", "RGBA") or "transparency" in image.info:
+        array = np.asarray(image.convert("RGBA"))
     else:
-        array = np.asarray(upright.convert("RGB"))
-    return Picture(_rgb(array, where), name, focal)
+        array = np.asarray(image.convert("RGB"))
+    return _rgb(array, where)
 
 
 def _rgb(array: np.ndarray, where: str) -> np.ndarray:
@@ -116,6 +119,8 @@ def _rgb(array: np.ndarray, where: str) -> np.ndarray:
         raise BadPicture(f"{where} of shape {array.shape} is a stack of pictures: give list(stack)")
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or not array.size:
         raise BadPicture(f"{where} of shape {array.shape}: a picture has 1, 3 or 4 channels and at least one pixel")
+    if array.dtype == np.uint8 and array.shape[-1] < 4:
+        return np.broadcast_to(array, (*array.shape[:2], 3)).copy()
     if array.dtype == np.uint16:
         pixels = array / 65535
     elif array.dtype == np.uint8:

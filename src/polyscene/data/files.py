@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from polyscene import pictures
 from polyscene.data.base import BadSample
 
 Raw = NDArray[np.generic]
@@ -18,7 +19,8 @@ MISSING = "restore it, or remove its frame from the split"
 
 
 def read_image(path: Path, cache: Path | None = None) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB. ``BadSample`` if the file is missing, cut short or no image."""
+    """(h, w, 3) uint8 RGB, of 8 or 16 bit; transparency is laid over white. ``BadSample`` if the file is missing, cut
+    short or no image."""
     return _cached(path, cache, "image").view(np.uint8)
 
 
@@ -38,9 +40,10 @@ def _cached(path: Path, cache: Path | None, kind: str) -> Raw:
     key = hashlib.sha256(f"{kind} {path.absolute()} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:24]
     kept = cache / f"{key}.npy"
     if not kept.exists():
+        decoded = _decode(path, kind)
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as part:
-            np.save(part, _decode(path, kind))
+            np.save(part, decoded)
         os.replace(part.name, kept)
     return np.load(kept, mmap_mode="r")
 
@@ -51,13 +54,13 @@ def _decode(path: Path, kind: str) -> Raw:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         with Image.open(path) as image:
             if kind == "image":
-                return np.asarray(image.convert("RGB"))
+                return pictures.rgb(image)
             if _deep_colour(image, path):
                 return _deep(path)
             return np.asarray(image.convert("L") if image.mode == "1" else image)
     except FileNotFoundError:
         raise BadSample(path, "missing", MISSING) from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         problem = f"cannot be read ({str(error).replace(str(path), 'the file')})"
         raise BadSample(path, problem, "restore the file from its source; it may be cut short") from None
 
