@@ -199,6 +199,13 @@ def test_saved_and_loaded_a_scene_is_the_same(scene: Scene, tmp_path: Path) -> N
     assert len(shape.vertices) > 0 and shape.vertices[:, 2].max() < 0  # glTF: in front of the camera is -z
 
 
+def test_a_sliver_of_a_picture_makes_a_panel_of_bounded_size_and_no_surface(scene: Scene, tmp_path: Path) -> None:
+    thin = {name: value[:, :1].repeat(9, axis=0) for name, value in scene.values.items()}
+    sliver = Scene(scene.image[:, :1].repeat(9, axis=0), thin, scene.tasks, scene.intrinsics)
+    assert max(sliver.draw().size) < 2500
+    assert [path.name for path in sliver.save(tmp_path / "sliver")] == ["sliver.panel.png", "sliver.npz"]
+
+
 def test_the_mesh_faces_the_camera(scene: Scene) -> None:
     from polyscene import pointcloud
 

@@ -111,6 +111,12 @@ def test_what_is_no_better_than_a_floor_is_said() -> None:
     assert "no better than per-pixel mean" in told[0] and "no better than" not in told[1]
 
 
+def test_without_a_floor_the_tile_says_so() -> None:
+    alone = Result("semseg", "mIoU", 31.2, {"constant": math.nan}, True, headline=True)
+    page = reports.page(Report("t", "l", [Table("Unseen", "", [alone])]))
+    assert "no floor" in page and "&lt;span" not in page
+
+
 def test_names_cannot_break_the_page(page: str) -> None:
     assert "</script>cat" not in page and "&lt;/script&gt;cat" in page
     assert page.count("<script>") == page.count("</script>") == 2

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from polyscene.tasks.base import Legend, Task
 
-INK, FAINT, PAPER = (32, 33, 36), (110, 114, 120), (255, 255, 255)
+INK, FAINT, PAPER, UNLABELLED = (32, 33, 36), (110, 114, 120), (255, 255, 255), (128, 128, 128)
 GAP, TITLE, LINE, SWATCH = 20, 30, 22, 11
+TALLEST = 2  # times as high as wide is a cell at most
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,28 @@ class Facet:
     legend: Legend = field(default_factory=Legend)
 
 
-def facet(task: Task, value: np.ndarray, title: str | None = None, limits: Mapping[str, float] | None = None) -> Facet:
-    """A task's value, (h, w) or (h, w, c), drawn by the task, within ``limits`` as ``Task.limits`` gives them."""
+def facet(
+    task: Task,
+    value: np.ndarray,
+    title: str | None = None,
+    limits: Mapping[str, float] | None = None,
+    valid: np.ndarray | None = None,
+) -> Facet:
+    """A task's value, (h, w) or (h, w, c), drawn by the task, within ``limits`` as ``Task.limits`` gives them; grey
+    where it is not ``valid`` (h, w)."""
+    title = task.name if title is None else title
     tensor = as_tensor(value)
-    chosen = dict(limits or {})
+    if valid is None:
+        seen = tensor
+    elif valid.any():
+        seen = tensor[:, torch.from_numpy(valid)][:, None]
+    else:
+        return Facet(title, np.full((*value.shape[:2], 3), UNLABELLED, np.uint8))
+    chosen = dict(limits or task.limits(seen))
     drawn = task.draw(tensor, **chosen).numpy()
-    return Facet(task.name if title is None else title, drawn, task.legend(tensor, **chosen))
+    if valid is not None:
+        drawn = np.where(valid[..., None], drawn, np.array(UNLABELLED, np.uint8))
+    return Facet(title, drawn, task.legend(seen, **chosen))
 
 
 def as_tensor(value: np.ndarray) -> torch.Tensor:
@@ -59,13 +76,14 @@ def compose(facets: Sequence[Facet], columns: int | None = None, width: int | No
 
 def _cell(item: Facet, width: int) -> Image.Image:
     picture = Image.fromarray(item.picture)
-    height = max(1, round(width * picture.height / picture.width))
-    smooth = Image.Resampling.LANCZOS if width < picture.width else Image.Resampling.BICUBIC
+    scale = min(width / picture.width, TALLEST * width / picture.height)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     legend = _legend(item.legend, width)
-    cell = Image.new("RGB", (width, TITLE + height + legend.height), PAPER)
+    cell = Image.new("RGB", (width, TITLE + size[1] + legend.height), PAPER)
     ImageDraw.Draw(cell).text((0, TITLE - 8), item.title, INK, _font(14, bold=True), anchor="ls")
-    cell.paste(picture.resize((width, height), smooth), (0, TITLE))
-    cell.paste(legend, (0, TITLE + height))
+    cell.paste(picture.resize(size, smooth), (0, TITLE))
+    cell.paste(legend, (0, TITLE + size[1]))
     return cell
 
 

@@ -46,7 +46,8 @@ def mesh(depth: np.ndarray, intrinsics: np.ndarray, colour: np.ndarray, limit: i
     from trimesh import Trimesh
 
     step = max(1, int(np.ceil(np.sqrt(depth.size / limit))))
-    points, keep = unproject(depth, intrinsics)[::step, ::step], continuous(depth)[::step, ::step]
+    coarser = np.diag([1 / step, 1 / step, 1.0])  # every step-th pixel: the first keeps its centre
+    points, keep = unproject(depth[::step, ::step], coarser @ intrinsics), continuous(depth)[::step, ::step]
     index = np.arange(keep.size).reshape(keep.shape)
     corners = np.stack([index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]], -1).reshape(-1, 4)
     corners = corners[keep.reshape(-1)[corners].all(1)]

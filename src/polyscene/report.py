@@ -24,8 +24,6 @@ from polyscene.tasks.base import Legend
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-INVALID = (128, 128, 128)
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -167,7 +165,7 @@ def _header(report: Report) -> str:
     hero = _strip(_predictions(report.comparisons[0])) if report.comparisons else ""
     tiles = "".join(
         f'<div class="tile"><span class="what">{escape(result.task)} {escape(result.figure)}</span>'
-        f"<b>{_number(result.value)}<small>{escape(result.unit)}</small></b><span>{escape(_against(result))}</span></div>"
+        f"<b>{_number(result.value)}<small>{escape(result.unit)}</small></b><span>{_against(result)}</span></div>"
         for result in headlines
     )
     return (
@@ -178,7 +176,8 @@ def _header(report: Report) -> str:
 
 def _against(result: Result) -> str:
     name, floor = next(iter(result.floors.items()), ("", math.nan))
-    return f"{_ratio(result)} the floor of {_number(floor)}{_spaced(result.unit)} ({name})" if name else "no floor"
+    known = f"{_ratio(result)} the floor of {_number(floor)}{_spaced(result.unit)} ({escape(name)})"
+    return known if math.isfinite(floor) else "no floor"
 
 
 def _table(table: Table) -> str:
@@ -316,9 +315,7 @@ def _truths(one: Comparison, limits: Mapping[str, dict[str, float]]) -> list[Fac
             facets.append(facets[0])
             continue
         value, valid = one.truth[name]
-        picture = panels.facet(task, value, limits=limits.get(name)).picture.copy()
-        picture[~valid] = INVALID
-        facets.append(Facet(name, picture))
+        facets.append(Facet(name, panels.facet(task, value, limits=limits.get(name), valid=valid).picture))
     return facets
 
 

@@ -112,7 +112,10 @@ class Scene:
         np.savez_compressed(arrays, **stored, **dict[str, Any](self.values))
         if "depth" not in self.values:
             return [panel, arrays]
-        pointcloud.mesh(self.depth, self.intrinsics, self.image).export(surface)
+        mesh = pointcloud.mesh(self.depth, self.intrinsics, self.image)
+        if not len(mesh.faces):  # nothing but jumps, or a line of pixels
+            return [panel, arrays]
+        mesh.export(surface)
         return [panel, arrays, surface]
 
     @classmethod
