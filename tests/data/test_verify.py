@@ -42,6 +42,13 @@ def test_every_spoilt_file_is_listed_once(root: Path, capsys: pytest.CaptureFixt
     assert "6 problems" in capsys.readouterr().out
 
 
+def test_a_lost_image_shows_in_the_labels_it_leaves(root: Path) -> None:
+    (root / "rgb" / "frame_3.png").unlink()
+    (found,) = verify(root)
+    assert found.file == str(root / "rgb" / "frame_3.png")
+    assert found.problem == "missing, though frame frame_3 has depth and normals and semseg and edges"
+
+
 def test_a_bad_description_is_a_problem_too(root: Path, tmp_path: Path) -> None:
     text = (root / "polyscene.yaml").read_text()
     (root / "polyscene.yaml").write_text(text + "  test: {file: none_such.txt}\n")
@@ -84,6 +91,12 @@ def test_describe_sees_split_folders_and_class_lists(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "set", "val")
     assert len(folder) == 2 and folder.tasks["semseg"].classes == ("floor", "wall", "chair")
     assert verify(tmp_path / "set") == []
+
+
+def test_describe_takes_the_fuller_of_two_folders(root: Path) -> None:
+    (root / "extra" / "images").mkdir(parents=True)
+    save(root / "extra" / "images" / "one.png", np.zeros((*SIZE, 3), np.uint8))
+    assert 'images: "rgb/{id}.png"  # 10 files' in describe(root)
 
 
 def test_describe_says_what_it_looked_for(tmp_path: Path) -> None:

@@ -31,10 +31,9 @@ BYTE_STEP = 2 / 255
 
 @dataclass
 class Found:
-    """A kind's folder: ``pattern`` with {split} and {id}, the ``folder`` shown first, its ``files``."""
+    """A folder of one kind: its ``pattern`` with {split} and {id}, its ``files``."""
 
     pattern: str
-    folder: Path
     files: list[Path] = field(default_factory=list)
 
     def some(self) -> list[Path]:
@@ -74,8 +73,9 @@ def describe(folder: str | Path) -> str:
 
 
 def _look(root: Path) -> tuple[dict[str, Found], list[str]]:
-    """Folders by kind, and the names of split folders: DIR/rgb, DIR/train/rgb and DIR/rgb/train are known."""
-    kinds: dict[str, Found] = {}
+    """Folders by kind, of several the one with most files, and the names of split folders: DIR/rgb, DIR/train/rgb and
+    DIR/rgb/train are known."""
+    places: dict[tuple[str, str], Found] = {}
     splits: list[str] = []
     for path in sorted(item for item in root.rglob("*") if item.is_dir()):
         inside = path.relative_to(root).parts
@@ -88,12 +88,15 @@ def _look(root: Path) -> tuple[dict[str, Found], list[str]]:
             splits.append(split)
         place = "/".join("{split}" if part == split else part for part in inside)
         pattern = f"{place}/{_name_pattern(pictures)}"
-        known = kinds.setdefault(kind, Found(pattern, path))
-        if known.pattern.rpartition("/")[0] == place:
-            known.files += pictures
-            if known.pattern != pattern:
-                known.pattern = f"{place}/{{id}}.*"
-    return kinds, splits
+        known = places.setdefault((kind, place), Found(pattern))
+        known.files += pictures
+        if known.pattern != pattern:
+            known.pattern = f"{place}/{{id}}.*"
+    kinds: dict[str, Found] = {}
+    for (kind, _), found in places.items():
+        if kind not in kinds or len(found.files) > len(kinds[kind].files):
+            kinds[kind] = found
+    return kinds, splits if any("{split}" in found.pattern for found in kinds.values()) else []
 
 
 def _kind(parts: list[str]) -> str | None:
