@@ -109,3 +109,36 @@ def test_weights_from_a_file(name: str, tmp_path: Path) -> None:
 def test_refusals_name_the_remedy(arguments: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         encoders.build(**arguments)
+
+
+class Opens:
+    """A pickle of this opens ``file`` when it is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple:
+        return open, (str(self.file), "w")
+
+
+def test_files_of_weights_that_are_none_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> None:
+    trap, state = tmp_path / "opened", timm.create_model("test_resnet").state_dict()
+    torch.save({"state_dict": Opens(trap)}, tmp_path / "trap.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save(state, tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "renamed.safetensors").write_bytes(whole)
+    first = next(key for key, tensor in state.items() if tensor.ndim == 4)
+    torch.save({**state, first: torch.zeros(1, 1, 1, 1)}, tmp_path / "shape.pth")
+    for name, said in {
+        "trap.pth": "more than tensors",
+        "cut.pth": "cut short",
+        "renamed.safetensors": "cut short",
+        "list.pth": "no tensors by name",
+        "shape.pth": "do not fit test_resnet",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            encoders.build("test_resnet", tmp_path / name)
+    assert not trap.exists()
+    encoders.build("test_resnet", tmp_path / "whole.pth")

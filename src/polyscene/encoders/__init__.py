@@ -62,11 +62,16 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
             raise ValueError(f"encoder {name} takes one image size only: img_size=[height, width]") from error
     mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     strides = probe.feature_info.reduction()
-    if len(set(strides)) == 1:
-        return TimmViT(name, mean, std, **resizable, **options, **loading)
-    fine = tuple(index for index, stride in zip(probe.feature_info.out_indices, strides, strict=True) if stride >= 4)
-    options = {"out_indices": fine, **options}
-    return TimmPyramid(name, mean, std, **extra, **resizable, **options, **loading)
+    kind: Any = TimmViT if len(set(strides)) == 1 else TimmPyramid
+    if kind is TimmPyramid:
+        places = zip(probe.feature_info.out_indices, strides, strict=True)
+        options = {"out_indices": tuple(index for index, stride in places if stride >= 4), **extra, **options}
+    try:
+        return kind(name, mean, std, **resizable, **options, **loading)
+    except RuntimeError as error:
+        if state is None:
+            raise
+        raise ValueError(f"pretrained: the tensors of {pretrained} do not fit {name}: {error}") from error
 
 
 def __getattr__(attribute: str) -> Any:

@@ -28,11 +28,23 @@ def state_of(name: str, source: Source) -> dict[str, Tensor] | None:
     path = Path(str(source))
     if not path.is_file():
         raise ValueError(f"pretrained: {path} is no file; give false, package, hub or a .safetensors or .pth file")
-    read: dict[str, Any] = (
-        load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    )
-    state: dict[str, Tensor] = read.get("state_dict", read)
+    state = tensors_of(path)
     check_fits(name, state, path)
+    return state
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors in a .safetensors or .pth file, in the latter perhaps under ``state_dict``. ``ValueError`` if it is
+    cut short or holds anything else, which is never unpickled."""
+    try:
+        held: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # whatever a damaged pickle leads to; torch's own advice is to trust it
+        raise ValueError(f"pretrained: {path} is cut short or holds more than tensors; take another copy") from None
+    state = held.get("state_dict", held) if isinstance(held, dict) else held
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"pretrained: {path} holds no tensors by name; give the state_dict of a network")
     return state
 
 
