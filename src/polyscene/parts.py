@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 Table = Mapping[str, str]
 _PLAIN = {kind.__name__: kind for kind in (int, float, str, bool, tuple, list, dict)}
@@ -95,9 +95,11 @@ def _of_function(node: ast.FunctionDef, module: str) -> dict[str, Keyword] | Non
 
 
 def simple_type(keyword: Keyword) -> Any:
-    """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path`` and aliases of these in its own
-    module or the one they are imported from; None where it is something else."""
-    known = {"Any": Any, "Literal": Literal, "Path": Path}
+    """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path``, bounds (see ``ranges``) and
+    aliases of these in its own module or the one they are imported from; None where it is something else."""
+    from pydantic import Field
+
+    known = {"Any": Any, "Literal": Literal, "Path": Path, "Annotated": Annotated, "Field": Field}
     return None if keyword.annotation is None else _evaluated(keyword.annotation, keyword.module, known)
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+from polyscene.ranges import Amount, Count, Positive, Share
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Strict(BaseModel):
@@ -49,7 +50,7 @@ class Source(Strict):
     model's, by name (the rest becomes invalid and is listed)."""
 
     dataset: Part
-    batch: Positive = 8
+    batch: Count = 8
     tasks: tuple[str, ...] | None = None
     classes: dict[str, str] | None = None
 
@@ -69,7 +70,8 @@ class Augment(Strict):
 
 
 class Data(Strict):
-    size: tuple[Positive, Positive] = (192, 256)  # height, width the network sees
+    size: tuple[Count, Count] = (192, 256)  # height, width the network sees
+    train_size: tuple[Count, Count] | None = None  # smaller pictures train faster; None: size
     train: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
     augment: Augment = Augment()
@@ -84,7 +86,7 @@ class Model(Strict):
     neck: Part | None = None
     decoder: Part = Part(name="multi_head")
     regularizer: Part | None = None
-    canonical_focal: Annotated[float, Field(gt=0)] | None = None  # times the width; None: depth knows no focal length
+    canonical_focal: Positive | None = None  # times the width; None: depth knows no focal length
 
 
 def _expression(pattern: str) -> str:
@@ -99,25 +101,25 @@ class Group(Strict):
     """Parameters whose name matches the regular expression ``pattern`` get their own rate (and decay)."""
 
     pattern: Annotated[str, AfterValidator(_expression)]
-    lr_scale: Annotated[float, Field(ge=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    lr_scale: Amount = 1.0
+    weight_decay: Amount | None = None
 
 
 class Optimiser(Strict):
     name: Literal["sgd", "adam", "adamw"] = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    lr: Positive = 1e-3
+    weight_decay: Amount = 0.01
     momentum: Share = 0.9
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     groups: tuple[Group, ...] = ()
-    clip: Annotated[float, Field(gt=0)] | None = 10.0  # gradient norm
-    accumulate: Positive = 1
+    clip: Positive | None = 10.0  # gradient norm
+    accumulate: Count = 1
 
 
 class Schedule(Strict):
     name: Literal["constant", "poly", "step", "cosine"] = "cosine"
     warmup: Share = 0.03  # share of all steps
-    power: Annotated[float, Field(gt=0)] = 0.9  # poly
+    power: Positive = 0.9  # poly
     milestones: tuple[Share, ...] = (0.6, 0.85)  # step: shares of all steps
     gamma: Share = 0.1  # step
     floor: Share = 0.0  # cosine: final share of the rate
@@ -126,21 +128,21 @@ class Schedule(Strict):
 class Training(Strict):
     """One of ``steps``, ``epochs`` (of the first source) or ``minutes`` says how long."""
 
-    steps: Positive | None = None
-    epochs: Positive | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Count | None = None
+    epochs: Count | None = None
+    minutes: Positive | None = None
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step; 0: off
+    ema: Decay = 0.0  # decay a step; 0: off
     autocast: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = True
     freeze_norm: bool = False
-    evaluate_every: Positive | None = None  # steps; None: at the end only
-    checkpoint_every: Positive | None = None  # steps; None: ten times a run and at every evaluation
+    evaluate_every: Count | None = None  # steps; None: at the end only
+    checkpoint_every: Count | None = None  # steps; None: ten times a run and at every evaluation
     device: str = "auto"
     init: str | None = None  # starter | RUN | FILE
     track: Literal["tensorboard", "wandb", "trackio"] | None = None
-    threads: Positive | None = None
+    threads: Count | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -159,9 +161,9 @@ class Config(Strict):
 
     name: str = "run"
     out: Path | None = None  # default: runs/NAME
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     tasks: Annotated[str | tuple[str | dict[str, Any], ...], BeforeValidator(_tasks)]
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, Amount] = {}
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from polyscene.decoders.base import Decoder
 from polyscene.decoders.blocks import AttentionContext, Concat, ConvNormAct, Fpn, PooledContext, resize
+from polyscene.ranges import Count
 from polyscene.tasks import Task
 from polyscene.types import Auxiliary, Features
 
@@ -28,12 +30,12 @@ class MultiHead(Decoder):
         in_channels: tuple[int, ...],
         strides: tuple[int, ...],
         *,
-        channels: int = 64,
+        channels: Count = 64,
         fuse: Fuse = "fpn",
         context: Context = "attention",
-        context_channels: int = 128,
-        context_depth: int = 2,
-        depth: int = 1,
+        context_channels: Count = 128,
+        context_depth: Count = 2,
+        depth: Annotated[int, Field(ge=0)] = 1,
     ) -> None:
         super().__init__()
         if fuse not in get_args(Fuse) or context not in get_args(Context):

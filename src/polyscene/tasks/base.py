@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene.metrics import Metric
+from polyscene.ranges import Amount
 from polyscene.types import Target
 
 
@@ -32,7 +33,7 @@ class Task(ABC):
     """
 
     name: str
-    weight: float = 1.0
+    weight: Amount = 1.0
     classes: tuple[str, ...] = ()
     value_channels: ClassVar[int] = 1
     unit: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.depth import DepthError
+from polyscene.ranges import Amount, Positive, Several, Share
 from polyscene.tasks.base import Legend, Metric, Task, mean_map
 from polyscene.types import Target
 
@@ -29,11 +30,11 @@ class Depth(Task):
 
     name: str = "depth"
     encoding: Encoding = "log"
-    near: float = 0.1
-    far: float = 20.0
-    bins: int = 64
-    variance_focus: float = 0.5
-    gradient: float = 0.5
+    near: Positive = 0.1
+    far: Positive = 20.0
+    bins: Several = 64
+    variance_focus: Share = 0.5
+    gradient: Amount = 0.5
     unit: ClassVar[str] = "m"
 
     def __post_init__(self) -> None:

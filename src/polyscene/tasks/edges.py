@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.edges import QuickEdgeF
+from polyscene.ranges import Between
 from polyscene.tasks.base import Legend, Metric, Task, binary
 from polyscene.types import Target
 
@@ -19,7 +20,7 @@ class Edges(Task):
     (0.8 on PASCAL-Context, 0.95 on NYUv2 in the field's protocols)."""
 
     name: str = "edges"
-    positive_weight: float = 0.95
+    positive_weight: Between = 0.95
     unit: ClassVar[str] = "probability"
 
     def __post_init__(self) -> None:
