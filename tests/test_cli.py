@@ -37,6 +37,7 @@ def test_help_lists_every_command_and_imports_no_torch() -> None:
         (["info", "nowhere"], "no weights at nowhere"),
         (["eval", "nowhere", "--data", "romos"], "did you mean 'rooms'?"),
         (["eval", "nowhere", "--data", "rooms"], "no weights at nowhere"),
+        (["eval", "nowhere", "--data", "rooms", "--limit", "0"], "--limit 0"),
         (["bench", "no_such"], "unknown benchmark"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,6 +1,8 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -43,7 +45,7 @@ def test_everything_wrong_is_told_at_once_with_place_line_and_nearest_name(tmp_p
 data:
   size: [96, -4]
   train:
-    rooms: {dataset: {name: rooms, scenes: many, qualty: fast}, batch: 2}
+    rooms: {dataset: {name: rooms, scenes: many, qualty: fast}, bach: 2}
   workers: 1
   workers: 2
 model:
@@ -60,6 +62,7 @@ weights: {semsg: 2}
         "run.yaml:3: data.size.1 = -4": "greater than 0",
         "run.yaml:5: data.train.rooms.dataset.scenes = 'many'": "integer",
         "run.yaml:5: data.train.rooms.dataset.qualty = 'fast'": "did you mean 'quality'?",
+        "run.yaml:5: data.train.rooms.bach = 2": "did you mean 'batch'?",
         "run.yaml:7: data.workers": "given twice, in lines 6 and 7",
         "run.yaml:9: model.decoder.name = 'multi_hed'": "did you mean 'multi_head'?",
         "run.yaml:10: model.neck = 'cross_viw'": "neck",
@@ -71,7 +74,7 @@ weights: {semsg: 2}
     }.items():
         found = [row for row in told.splitlines() if line in row]
         assert found and words in found[0], f"{line}: {words}\n{told}"
-    assert told.startswith("12 problems")
+    assert told.startswith("13 problems")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_labels_known_without_torch_are_those_of_the_data_sets() -> None:
 
 def test_simple_types_are_read_from_the_source() -> None:
     known = parts.keywords("polyscene.tasks.depth:Depth") or {}
-    assert parts.simple_type(known["near"]) is float
+    assert get_args(parts.simple_type(known["near"]))[0] is float
     assert "log_bins" in parts.simple_type(known["encoding"]).__args__
     assert parts.simple_type(parts.Keyword("a", "Tensor", False, "polyscene.tasks.depth")) is None
 
@@ -178,11 +181,25 @@ def test_simple_types_are_read_from_the_source() -> None:
 def test_what_only_torch_can_judge_is_told_together(tmp_path: Path) -> None:
     read = config.load(
         write(tmp_path, GOOD),
-        ["--model.encoder", "resnet18x", "--model.pretrained", "package"],
+        ["--model.encoder", "resnet18x", "--model.pretrained", "package", "--device", "foo", "--init", "nowhere"],
     )
     with pytest.raises(config.ConfigError) as caught:
         config.check(read, {task.name: task for task in SETS["rooms"]})
-    assert "did you mean 'resnet18'?" in str(caught.value) and "model.pretrained" in str(caught.value)
+    assert "did you mean 'resnet18'?" in str(caught.value)
+    told = {".".join(map(str, problem.place)) for problem in caught.value.problems}
+    assert told == {"model", "model.pretrained", "training.device", "training.init"}
+
+
+def test_bounds_of_parts_and_tasks_are_told_together_without_building_them(tmp_path: Path) -> None:
+    told = refused(
+        tmp_path,
+        GOOD,
+        *("--tasks", "[{type: Depth, near: -1, bins: 1, variance_focus: 2, weight: -3}]"),
+        *("--model.decoder.channels", "0", "--model.decoder.depth", "-1"),
+        *("--seed", "-1", "--training.optimiser.betas", "[0.9, 1.0]"),
+    )
+    for place in ("near", "bins", "variance_focus", "weight", "channels", "decoder.depth", "seed", "betas.1"):
+        assert re.search(rf"{place} = \S+: should be (greater|less) than", told), place
 
 
 def test_patterns_must_match_a_parameter(tmp_path: Path) -> None:

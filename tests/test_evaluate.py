@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,20 @@ def test_the_command_prints_floors_and_protocol_and_writes_json(
     assert "place only" in told and "32x64" in told and "ratio of medians" in told
     found = json.loads((tmp_path / "net" / "metrics.json").read_text())["sources"]["kitchen"]
     assert found["floors"]["constant"]["depth"]["RMSE"] > 0 and set(found["figures"]) == {"depth"}
+
+
+class Blind(Shades):
+    """The same, with no depth known anywhere."""
+
+    def read(self, index: int) -> Sample:
+        sample = super().read(index)
+        depth = sample.targets["depth"]
+        return replace(sample, targets={**sample.targets, "depth": replace(depth, valid=torch.zeros_like(depth.valid))})
+
+
+def test_a_task_without_a_single_label_has_a_floor_of_nan() -> None:
+    data = loader(Blind((1.0, 2.0)))
+    floor = evaluation.floors(data, data, TASKS)
+    judged = evaluation.evaluate(create_model(TASKS, "test_resnet"), data)
+    assert floor.keys() == judged.keys() == TASKS.keys()
+    assert math.isnan(floor["depth"]["RMSE"]) and floor["normals"]["mean"] < 1e-3

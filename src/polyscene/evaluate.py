@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyscene import info
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -71,9 +73,10 @@ def evaluate(
 
 def floors(train: Loader, evaluate: Loader, tasks: Mapping[str, Task], limit: int | None = None) -> Figures:
     """The same figures for the best constant, found in the training labels: the commonest class, the mean depth, the
-    mean normal, edges everywhere. ``limit``: batches of ``evaluate``."""
+    mean normal, edges everywhere; NaN where no label is found. ``limit``: batches of ``evaluate``."""
     found = {name: tasks[name].constant(targets) for name, targets in _known(train, evaluate, tasks).items()}
-    return _of_maps(evaluate, tasks, {name: value[:, None, None] for name, value in found.items()}, limit)
+    blank = {name: task.metric().compute() for name, task in tasks.items() if name in evaluate.dataset.tasks}
+    return blank | _of_maps(evaluate, tasks, {name: value[:, None, None] for name, value in found.items()}, limit)
 
 
 def position_floors(train: Loader, evaluate: Loader, tasks: Mapping[str, Task], limit: int | None = None) -> Figures:
@@ -157,15 +160,18 @@ def run(
     judged; a folder with a polyscene.yaml, or such a file; or the name of a data set that needs no path.
     """
     config = _configuration(data, split)  # mistakes in it are told before torch is imported
-    import torch
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit {limit}: judge at least one batch")
+    info.find(weights)
     from rich.console import Console
     from rich.progress import Progress
 
+    from polyscene import devices
     from polyscene import weights as files
     from polyscene.data import sources
 
+    place = devices.pick(device)
     model, facts = files.load(weights)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     model.to(place)
     section = config.data
     if not section.evaluate:
@@ -178,7 +184,7 @@ def run(
     console = Console()
     for note in built.notes:
         console.print(note, highlight=False)
-    result: dict[str, Any] = {"weights": str(files.find(weights)), "data": data, "sources": {}}
+    result: dict[str, Any] = {"weights": str(info.find(weights)), "data": data, "sources": {}}
     for name, loader in built.evaluate.items():
         with Progress(console=Console(stderr=True), transient=True) as bar:
             shown = bar.add_task(name)
@@ -200,7 +206,8 @@ def run(
             "skipped": loader.skipped,
         }
         _print(console, name, figures, beside, told)
-    folder = out or (Path(weights) if Path(weights).is_dir() else Path(weights).parent)
+    home = info.locate(weights)
+    folder = out or (home if home.is_dir() else home.parent)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "metrics.json"
     file.write_text(json.dumps(_finite(result), indent=2, ensure_ascii=False))

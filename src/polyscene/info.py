@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+RUNS = Path("runs")
 LIMIT = 100_000_000  # bytes of header that the format allows
 INNER = {"running_mean", "running_var", "num_batches_tracked", "mean", "std"}  # buffers, not parameters
 
@@ -25,11 +26,16 @@ def describe(path: str | Path) -> dict[str, Any]:
     card = header.pop("__metadata__", {})
     if "card" not in card:
         raise BadFile(f"{file} was not written by polyscene; `polyscene info` reads runs and weights of its own")
+    try:
+        about = json.loads(card["card"])
+        known = {"model": about["model"], "facts": about["facts"]}
+    except (KeyError, TypeError, ValueError):
+        raise BadFile(f"{file} does not say what network it is; take another copy") from None
     count: dict[str, int] = {}
     for name, tensor in header.items():
         if name.rpartition(".")[2] not in INNER:
             count[part_of(name)] = count.get(part_of(name), 0) + math.prod(tensor["shape"])
-    return {"file": str(file), "bytes": file.stat().st_size, "parameters": count, **json.loads(card["card"])}
+    return {"file": str(file), "bytes": file.stat().st_size, "parameters": count, **known}
 
 
 def part_of(tensor: str) -> str:
@@ -38,9 +44,20 @@ def part_of(tensor: str) -> str:
     return f"{first}.{rest[0]}" if first == "heads" and rest else first
 
 
+def locate(name: str | Path) -> Path:
+    """A path, or the name of a run in ``runs/``; ``starter`` is the network that ``polyscene demo`` trained there."""
+    places = [Path(name), RUNS / ("demo" if str(name) == "starter" else name)]
+    for place in places:
+        if place.exists():
+            return place
+    tried = " nor ".join(map(str, dict.fromkeys(places)))
+    raise FileNotFoundError(f"no weights at {tried}; `polyscene demo` trains the starter network in a few minutes")
+
+
 def find(path: str | Path) -> Path:
-    """The weights meant by ``path``: a run's best, else its last, else those in the folder, or the file itself."""
-    path = Path(path)
+    """The weights meant by ``path`` (see ``locate``): a run's best, else its last, else those in the folder, or the
+    file itself."""
+    path = locate(path)
     places = [path] if path.is_file() else [path / inner / "model.safetensors" for inner in ("best", "last", "")]
     for place in places:
         if place.is_file():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polyscene import pictures, weights
+from polyscene import devices, pictures, weights
 from polyscene.geometry import camera as geometry
 from polyscene.model import MultiTaskModel
 from polyscene.pictures import BadPicture, Picture, Source
@@ -22,7 +22,6 @@ from polyscene.types import Camera
 
 __all__ = ["BadPicture", "Predictor", "Scene", "load", "predict_paths"]
 
-RUNS = Path("runs")
 STEP = 32  # network sizes are multiples of this, so that every stride of a pyramid divides them
 
 
@@ -32,17 +31,8 @@ def load(name_or_path: str | Path = "starter", device: str = "auto") -> Predicto
 
     Raises ``FileNotFoundError`` or ``weights.BadWeights``, naming the remedy.
     """
-    model, facts = weights.load(_located(name_or_path))
+    model, facts = weights.load(name_or_path)
     return Predictor(model, size=tuple(facts.get("size") or (192, 256)), device=device, facts=facts)
-
-
-def _located(name: str | Path) -> Path:
-    places = [Path(name), RUNS / ("demo" if name == "starter" else name)]
-    for place in places:
-        if place.exists():
-            return place
-    tried = " nor ".join(map(str, places))
-    raise FileNotFoundError(f"no weights at {tried}; `polyscene demo` trains the starter network in a few minutes")
 
 
 class Predictor:
@@ -56,7 +46,7 @@ class Predictor:
         device: str = "auto",
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = devices.pick(device)
         self.model = model.to(self.device).eval()
         self.size = size
         self.facts = dict(facts or {})

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from polyscene.config.problems import ConfigError, Problem
-from polyscene.config.schema import Config
+from polyscene.config.schema import Config, Training
 
 if TYPE_CHECKING:
     from polyscene.model import MultiTaskModel
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def check(config: Config, tasks: dict[str, Task]) -> None:
     """What only torch and timm can judge, together and before any data is read: that the encoder exists, that its
     weights can be had, that the parts fit each other and the size of the pictures (the network is built and run without
-    memory, on the meta device), and that every pattern matches a parameter. ``tasks``: what the network is to learn.
+    memory, on the meta device), that every pattern matches a parameter, and that device, tracker and the weights to
+    start from are there. ``tasks``: what the network is to learn.
 
     Raises ``ConfigError``.
     """
@@ -32,8 +34,32 @@ def check(config: Config, tasks: dict[str, Task]) -> None:
         problems.append(Problem(("model",), _said(error)))
     else:
         problems += _patterns(config, [name for name, _ in model.named_parameters()])
+    problems += _place_of_work(config.training)
     if problems:
         raise ConfigError(problems)
+
+
+def _place_of_work(settings: Training) -> Iterator[Problem]:
+    """Of device, number format, tracker and the weights to start from."""
+    from polyscene import devices, info
+    from polyscene.training import track
+
+    try:
+        device = devices.pick(settings.device)
+    except ValueError as error:
+        yield Problem(("training", "device"), _said(error), settings.device)
+    else:
+        if settings.autocast == "fp16" and device.type != "cuda":
+            yield Problem(("training", "autocast"), f"fp16 needs a cuda device, this one is {device.type}; use bf16")
+    try:
+        track.find(settings.track)
+    except ImportError as error:
+        yield Problem(("training", "track"), _said(error), settings.track)
+    if settings.init is not None:
+        try:
+            info.find(settings.init)
+        except FileNotFoundError as error:
+            yield Problem(("training", "init"), _said(error), settings.init)
 
 
 def _built(config: Config, tasks: dict[str, Task]) -> MultiTaskModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Place = tuple[str | int, ...]  # keys from the top of the file down
@@ -54,5 +55,5 @@ def _line(place: Place, lines: Mapping[Place, int]) -> int:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(str(value) if isinstance(value, Path) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

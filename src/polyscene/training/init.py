@@ -28,9 +28,7 @@ class Fit:
 
 def start_from(model: nn.Module, source: str) -> Fit:
     """Copies every tensor whose name and shape agree. ``ValueError`` if none does; what ``weights.load`` raises if
-    ``source`` is no run, weights folder or file of ours."""
-    if source == "starter":
-        raise ValueError("training.init: starter weights are not part of this version; name a run or a weights file")
+    ``source`` (see ``info.locate``) is no run, weights folder or file of ours."""
     theirs = weights.load(source)[0].state_dict()
     mine = model.state_dict()
     taken = [name for name, tensor in mine.items() if name in theirs and theirs[name].shape == tensor.shape]

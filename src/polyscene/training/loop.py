@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 
 import polyscene
+from polyscene import devices, weights
 from polyscene import evaluate as evaluation
-from polyscene import weights
 from polyscene.config import Config
 from polyscene.data import sources
 from polyscene.model import MultiTaskModel, create_model
@@ -74,7 +74,7 @@ class Run:
         self, config: Config, out: Path, make_step: Callable[[Mapping[str, Task]], Step], console: Console
     ) -> None:
         self.config, self.settings, self.out, self.console = config, config.training, out, console
-        self.device = pick_device(self.settings.device)
+        self.device = devices.pick(self.settings.device)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         if not config.data.train:
@@ -314,16 +314,6 @@ class Run:
         self.tracker.close()
         self.bar.say(f"stopped at step {self.step} of {self.steps}; the same command again carries on")
         raise Stopped(self.stopped)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """``auto``: a GPU where there is one."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"training.device: {wanted} is not available here; use auto or cpu")
-    return device
 
 
 def for_use(model: MultiTaskModel) -> MultiTaskModel:

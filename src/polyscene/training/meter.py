@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class NonFinite(RuntimeError):
+class NonFinite(FloatingPointError):
     """A loss or gradient became NaN or infinite: names the step, the losses and the samples."""
 
 

@@ -26,8 +26,7 @@ class Silent(Tracker):
 
 class TensorBoard(Tracker):
     def __init__(self, directory: Path, start: int) -> None:
-        module = _import("torch.utils.tensorboard", "tensorboard")
-        self.writer = module.SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
+        self.writer = find("tensorboard").SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         for name, figure in figures.items():
@@ -41,7 +40,7 @@ class Service(Tracker):
     """wandb and trackio, which share an interface. ``options`` are theirs for carrying on a run."""
 
     def __init__(self, module: str, name: str, config: dict[str, Any], **options: Any) -> None:
-        self.module = _import(module, module)
+        self.module = find(module)
         self.module.init(project="polyscene", name=name, config=config, **options)
 
     def log(self, step: int, figures: dict[str, float]) -> None:
@@ -65,11 +64,14 @@ def open_tracker(kind: str | None, name: str, directory: Path, config: dict[str,
     raise ValueError(f"unknown tracker {kind!r} (there are: tensorboard, trackio, wandb)")
 
 
-def _import(module: str, package: str) -> Any:
+def find(kind: str | None) -> Any:
+    """The module behind a tracker. ``ImportError`` says how to install it."""
+    if kind is None:
+        return None
     try:
-        return importlib.import_module(module)
+        return importlib.import_module("torch.utils.tensorboard" if kind == "tensorboard" else kind)
     except ImportError as error:
         raise ImportError(
-            f"training.track: {package} is not installed; `pip install {package}` or `pip install polyscene[track]`, "
+            f"{kind} is not installed; `pip install {kind}` or `pip install polyscene[track]`, "
             "or leave track out: metrics.jsonl and curves.png are written anyway"
         ) from error
