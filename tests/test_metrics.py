@@ -136,3 +136,20 @@ def test_nothing_valid_is_not_a_number_rather_than_a_figure(name: str) -> None:
     metric = make()
     metric.update(value(), target(truth(), torch.zeros(2, 1, 1, 5, 6, dtype=torch.bool)))
     assert math.isnan(metric.compute()[metric.key])
+
+
+def test_edges_counted_at_once_agree_with_thresholds_one_by_one() -> None:
+    value, truth, valid = torch.rand(3, 2, 1, 1, 20, 30)
+    truth, valid = truth > 0.9, valid > 0.2
+    value[0, 0, 0, 0, :19] = torch.arange(1, 20) / 20  # on the thresholds themselves
+    metric = QuickEdgeF()
+    metric.update(value, Target(truth.float(), valid))
+
+    def grown(mask: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.max_pool2d(mask.flatten(0, 1).float(), 5, 1, 2).unflatten(0, (2, 1)) > 0
+
+    truth = truth & valid
+    for row, threshold in zip(metric.state.reshape(-1, 4), metric.thresholds, strict=True):
+        found = (value >= threshold) & valid
+        expected = (found & grown(truth)).sum(), found.sum(), (truth & grown(found)).sum(), truth.sum()
+        assert row.tolist() == [int(count) for count in expected]

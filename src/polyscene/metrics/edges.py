@@ -28,17 +28,22 @@ class QuickEdgeF(Metric):
         size = value.shape[-3:]
         valid = target.valid.reshape(-1, *size)
         truth, score = (target.value.reshape(-1, *size) > 0.5) & valid, value.reshape(-1, *size).float()
-        near_truth = self._grown(truth)
-        sums = self.state.reshape(-1, 4)
-        for row, threshold in zip(sums, self.thresholds, strict=True):
-            found = (score >= threshold) & valid
-            row += torch.stack(
-                [(found & near_truth).sum(), found.sum(), (truth & self._grown(found)).sum(), truth.sum()]
-            ).to(row)
+        score = torch.where(valid, score, -1.0)
+        near_truth = self._grown(truth.float()) > 0
+        sums = self.state.reshape(-1, 4)  # matched, found, recalled, true
+        for column, chosen in enumerate((score[near_truth], score, self._grown(score)[truth])):
+            sums[:, column] += self._at_least(chosen).to(sums)
+        sums[:, 3] += truth.sum().to(sums)
 
-    def _grown(self, mask: Tensor) -> Tensor:
+    def _at_least(self, score: Tensor) -> Tensor:
+        """How many reach each threshold."""
+        passed = torch.bucketize(score.flatten(), self.thresholds.to(score.device), right=True)
+        counts = torch.bincount(passed, minlength=len(self.thresholds) + 1)
+        return counts.flip(0).cumsum(0).flip(0)[1:]
+
+    def _grown(self, score: Tensor) -> Tensor:
         width = 2 * self.radius + 1
-        return F.max_pool2d(mask.float(), width, stride=1, padding=self.radius) > 0
+        return F.max_pool2d(score, width, stride=1, padding=self.radius)
 
     def compute(self) -> dict[str, float]:
         matched, found, recalled, truth = self.state.reshape(-1, 4).T
