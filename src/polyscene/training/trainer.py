@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,8 +82,7 @@ class Trainer:
         if not self.settings.channels_last:
             return batch
         images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        object.__setattr__(batch, "images", images.unflatten(0, batch.images.shape[:2]))  # `batch` is a fresh copy
-        return batch
+        return replace(batch, images=images.unflatten(0, batch.images.shape[:2]))
 
     def finite(self) -> bool:
         """Whether all that is trained still is."""
