@@ -190,6 +190,14 @@ def test_what_only_torch_can_judge_is_told_together(tmp_path: Path) -> None:
     assert told == {"model", "model.pretrained", "training.device", "training.init"}
 
 
+def test_training_needs_a_task_and_a_source(tmp_path: Path) -> None:
+    path = write(tmp_path, "tasks: []\ndata: {evaluate: {}}\n")
+    assert config.load(path).tasks == ()
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(path, trains=True)
+    assert {problem.place for problem in caught.value.problems} == {("tasks",), ("data", "train")}
+
+
 def test_bounds_of_parts_and_tasks_are_told_together_without_building_them(tmp_path: Path) -> None:
     told = refused(
         tmp_path,
@@ -197,9 +205,11 @@ def test_bounds_of_parts_and_tasks_are_told_together_without_building_them(tmp_p
         *("--tasks", "[{type: Depth, near: -1, bins: 1, variance_focus: 2, weight: -3}]"),
         *("--model.decoder.channels", "0", "--model.decoder.depth", "-1"),
         *("--seed", "-1", "--training.optimiser.betas", "[0.9, 1.0]"),
+        *("--training.optimiser.lr", ".inf"),
     )
     for place in ("near", "bins", "variance_focus", "weight", "channels", "decoder.depth", "seed", "betas.1"):
         assert re.search(rf"{place} = \S+: should be (greater|less) than", told), place
+    assert "training.optimiser.lr = inf: should be a finite number" in told
 
 
 def test_patterns_must_match_a_parameter(tmp_path: Path) -> None:

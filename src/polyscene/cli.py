@@ -46,7 +46,7 @@ def train(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ())
     """
     from polyscene.config import check, load
 
-    read = load(config, overrides)
+    read = load(config, overrides, trains=True)
     from polyscene.training import tasks
     from polyscene.training.loop import train as run
 

@@ -117,3 +117,12 @@ def test_the_image_is_channels_last_when_the_network_is() -> None:
     placed = one.place(batch(0, 1)["toy"])
     assert placed.images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(placed.images, batch(0, 1)["toy"].images)
+
+
+def test_auto_is_bf16_for_encoders_of_dense_convolutions() -> None:
+    tasks = dict(Toy(depth_only=True).tasks)
+    made = {
+        name: Trainer(create_model(tasks, name), Supervised(tasks), Training(autocast="auto"), CPU, seed=0).autocast
+        for name in ("test_resnet", "tf_efficientnet_lite0")
+    }
+    assert made == {"test_resnet": "bf16", "tf_efficientnet_lite0": "off"}

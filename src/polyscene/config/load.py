@@ -16,8 +16,9 @@ from polyscene.config.schema import Config
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in a YAML file, with ``--section.key value`` overrides.
+def load(path: Path | str, overrides: Sequence[str] = (), trains: bool = False) -> Config:
+    """The configuration in a YAML file, with ``--section.key value`` overrides. One that ``trains`` needs a task and a
+    source to train on.
 
     ``${NAME}`` and ``${NAME:-default}`` in texts read the environment. Data that the file names (paths of data sets,
     pre-trained weights) are relative to the file; what is typed or comes from the environment, and runs (``out``,
@@ -35,6 +36,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     problems = list(text.problems)
     data = _expand(text.data, (), path.parent, text, problems)
     problems += names.examine(data)
+    if trains:
+        problems += names.wanting(data)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:

@@ -36,6 +36,15 @@ def examine(data: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
+def wanting(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What training needs and evaluation does not."""
+    if data.get("tasks") == []:
+        yield Problem(("tasks",), "names no task to train")
+    section = data.get("data", {})
+    if isinstance(section, dict) and section.get("train", {}) == {}:
+        yield Problem(("data", "train"), "names no source to train on")
+
+
 def is_path(place: Place, value: str, data: Mapping[str, Any]) -> bool:
     """Whether the text at ``place`` is a path that the file gives relative to itself."""
     if place == ("model", "pretrained"):

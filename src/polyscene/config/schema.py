@@ -18,7 +18,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Part(Strict):
@@ -134,7 +134,7 @@ class Training(Strict):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     ema: Decay = 0.0  # decay a step; 0: off
-    autocast: Literal["off", "bf16", "fp16"] = "off"
+    autocast: Literal["off", "auto", "bf16", "fp16"] = "off"  # auto: bf16 unless the encoder is depthwise
     channels_last: bool = True
     freeze_norm: bool = False
     evaluate_every: Count | None = None  # steps; None: at the end only

@@ -34,6 +34,8 @@ def of(error: ValidationError, data: Any, within: Place = (), model: Any = Confi
 def _said(message: str) -> str:
     if message.startswith("Input is not a valid path"):
         return "should be a path"
+    if message.startswith("Input should be a valid dictionary"):
+        return "should be a mapping of keys to values"
     return message.removeprefix("Value error, ").replace("Input should", "should")
 
 

@@ -61,6 +61,6 @@ class Encoder(nn.Module, ABC):
 
     @property
     def depthwise(self) -> bool:
-        """Whether it has depthwise convolutions: on a CPU those gain nothing from bfloat16."""
+        """Whether it has depthwise convolutions: those gain nothing from bfloat16."""
         convolutions = (module for module in self.modules() if isinstance(module, nn.Conv2d))
         return any(module.groups == module.in_channels > 1 for module in convolutions)

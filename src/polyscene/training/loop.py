@@ -201,6 +201,8 @@ class Run:
             "steps": self.steps,
             "size": list(self.config.data.size),
             "seed": self.config.seed,
+            "pretrained": self.config.model_dump(mode="json")["model"]["pretrained"],
+            "init": self.settings.init or "none",
             "data": {name: source.dataset.model_dump() for name, source in self.config.data.train.items()},
         }
 

@@ -41,6 +41,8 @@ class Trainer:
         self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
         self.optimiser = optim.build(self.named, settings.optimiser)
         self.ema = Ema(self.model, settings.ema) if settings.ema else None
+        auto = "off" if model.encoder.depthwise else "bf16"
+        self.autocast = auto if settings.autocast == "auto" else settings.autocast
         if settings.autocast == "fp16" and device.type != "cuda":
             raise ValueError(f"training.autocast: fp16 needs a cuda device, this run is on {device.type}; use bf16")
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "fp16")
@@ -122,7 +124,7 @@ class Trainer:
             norm.eval()
 
     def _autocast(self) -> AbstractContextManager[None]:
-        kind = TYPES.get(self.settings.autocast)
+        kind = TYPES.get(self.autocast)
         return torch.autocast(self.device.type, dtype=kind, enabled=kind is not None)
 
     def _clip(self) -> Tensor:
