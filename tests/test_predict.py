@@ -173,6 +173,20 @@ def test_points_lie_where_the_camera_sees_them(scene: Scene) -> None:
     assert flat.points(limit=100).xyz.shape == (100, 3)
 
 
+@pytest.mark.parametrize("limit", [1, 50, 999, 4000])
+def test_a_figure_takes_its_points_evenly(limit: int) -> None:
+    from polyscene import pointcloud
+
+    keep = np.ones((48, 72), bool)
+    keep[:, :20] = False
+    chosen = pointcloud.even(keep, limit)
+    assert keep.reshape(-1)[chosen].all() and len(chosen) <= limit
+    if limit >= 999:
+        assert len(chosen) > 0.8 * min(limit, keep.sum())
+        rows = np.unique(chosen // 72)
+        assert np.ptp(np.diff(rows)) <= 1  # no gap wider than its neighbours by more than a pixel
+
+
 def test_points_leave_out_jumps_of_depth(scene: Scene) -> None:
     depth = np.full((48, 72), 1.0, np.float32)
     depth[:, 36:] = 3.0

@@ -41,6 +41,18 @@ def continuous(depth: np.ndarray, jump: float = 0.12, reach: float = 0.008) -> n
     return usable & (far <= near * (1 + jump))
 
 
+def even(keep: np.ndarray, limit: int) -> np.ndarray:
+    """Flat indices of at most ``limit`` pixels of a regular grid over ``keep`` (h, w), as fine as the kept ones allow:
+    random ones would leave holes."""
+    step = max(1.0, float(np.sqrt(keep.sum() / limit)))
+    while True:
+        lines = [np.isin(np.arange(side), np.arange(0, side, step).astype(int)) for side in keep.shape]
+        chosen = np.flatnonzero(keep & lines[0][:, None] & lines[1])
+        if len(chosen) <= limit:
+            return chosen
+        step *= 1.02
+
+
 def mesh(depth: np.ndarray, intrinsics: np.ndarray, colour: np.ndarray, limit: int = 150_000) -> Trimesh:
     """A coloured surface through at most about ``limit`` pixels, torn where depth jumps; glTF axes (y up, z back)."""
     from trimesh import Trimesh
@@ -62,7 +74,7 @@ def mesh(depth: np.ndarray, intrinsics: np.ndarray, colour: np.ndarray, limit: i
     return surface
 
 
-def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.4, height: int = 520) -> Figure:
+def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 3.0, height: int = 520) -> Figure:
     """Points (n, 3) in camera axes; ``colours``: (n, 3) uint8 by name, between which buttons choose."""
     from plotly import graph_objects as go
 
@@ -93,7 +105,7 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 2.4
                 "aspectmode": "data",
                 "dragmode": "orbit",
                 "camera": {  # a little behind and above the one that took the picture
-                    "eye": {"x": 0.35, "y": -1.75, "z": 0.5},
+                    "eye": {"x": 0.3, "y": -1.55, "z": 0.42},
                     "center": {"x": 0, "y": 0, "z": 0.02},
                     "up": {"x": 0, "y": 0, "z": 1},
                 },

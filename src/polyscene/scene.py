@@ -83,8 +83,8 @@ class Scene:
         return Points(xyz.reshape(-1, 3)[chosen], self.image.reshape(-1, 3)[chosen])
 
     def figure(self, limit: int = 24_000, height: int = 520) -> Figure:
-        """An interactive point cloud, coloured by the photograph or by any facet."""
-        chosen = self._chosen(limit, 0)
+        """An interactive point cloud of at most ``limit`` points, coloured by the photograph or by any facet."""
+        chosen = pointcloud.even(pointcloud.continuous(self.depth), limit)
         colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in self.facets()}
         xyz = pointcloud.unproject(self.depth, self.intrinsics).reshape(-1, 3)[chosen]
         return pointcloud.figure(xyz, colours, height=height)
