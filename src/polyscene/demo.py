@@ -215,7 +215,7 @@ def _lead(predictor: Predictor) -> str:
     encoder, decoder = parts["encoder"], parts["decoder"]
     assert encoder is not None and decoder is not None
     return (
-        f"{', '.join(others)} and {last} from a single pass through {encoder.name} with the {decoder.name} decoder, "
+        f"A single pass through {encoder.name} with the {decoder.name} decoder gives {', '.join(others)} and {last}, "
         "learnt from procedurally rendered rooms on this machine. Every number stands beside a prediction that does "
         "not look at the image."
     )

@@ -116,5 +116,6 @@ class Depth(Task):
         """A bar in metres, even in inverse depth as the colours are."""
         limits = limits or self.limits(value)
         inverse = torch.linspace(1 / limits["low"], 1 / limits["high"], 128)
-        ticks = tuple((place, f"{1 / inverse[round(place * 127)]:.1f} m") for place in (0.0, 0.5, 1.0))
+        digits = 1 if limits["high"] - limits["low"] >= 0.3 else 2
+        ticks = tuple((place, f"{1 / inverse[round(place * 127)]:.{digits}f} m") for place in (0.0, 0.5, 1.0))
         return Legend(ramp=self.draw(1 / inverse[None, None], **limits), ticks=ticks)
