@@ -190,6 +190,11 @@ def test_what_only_torch_can_judge_is_told_together(tmp_path: Path) -> None:
     assert told == {"model", "model.pretrained", "training.device", "training.init"}
 
 
+def test_an_option_without_its_section_names_the_whole(tmp_path: Path) -> None:
+    assert "lr: unknown key; did you mean --training.optimiser.lr?" in refused(tmp_path, GOOD, "--lr", "1e-4")
+    assert "size: unknown key; did you mean --data.size?" in refused(tmp_path, GOOD, "--size", "[64, 96]")
+
+
 def test_training_needs_a_task_and_a_source(tmp_path: Path) -> None:
     path = write(tmp_path, "tasks: []\ndata: {evaluate: {}}\n")
     assert config.load(path).tasks == ()

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from polyscene.config.problems import Place, Problem
-from polyscene.config.schema import Config, Part, Training
+from polyscene.config.schema import Config, Data, Part, Strict, Training
 from polyscene.config.words import unknown
 
 
@@ -66,7 +66,13 @@ def override(text: Text, flags: Sequence[str]) -> None:
         *_, last = keys = flag.split(".")
         if len(keys) == 1 and last not in Config.model_fields:
             if last not in Training.model_fields:
-                message = unknown(last, [*Config.model_fields, *Training.model_fields])
+                deeper = [
+                    path
+                    for path in _paths(Data(), "data") + _paths(Training(), "training")
+                    if path.endswith(f".{last}")
+                ]
+                hint = f"unknown key; did you mean --{' or --'.join(deeper)}?"
+                message = hint if deeper else unknown(last, [*Config.model_fields, *Training.model_fields])
                 text.problems.append(Problem((flag,), message))
                 text.overridden[flag,] = flag
                 continue
@@ -76,6 +82,15 @@ def override(text: Text, flags: Sequence[str]) -> None:
         except yaml.YAMLError:
             parsed = list(values)
         _set(text, keys, True if not parsed else parsed[0] if len(parsed) == 1 else parsed)
+
+
+def _paths(section: Strict, prefix: str) -> list[str]:
+    """Every key below a section, dotted."""
+    found: list[str] = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found += _paths(value, f"{prefix}.{name}") if isinstance(value, Strict) else [f"{prefix}.{name}"]
+    return found
 
 
 def _grouped(flags: Sequence[str], text: Text) -> list[tuple[str, list[str]]]:
