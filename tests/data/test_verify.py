@@ -111,4 +111,5 @@ def test_contact_sheet(root: Path, tmp_path: Path) -> None:
     assert commands.show(str(root), tmp_path / "sheet.png", "train", count=2, views=2) == 0
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.width > 5 * 256 and sheet.height > 4 * 192
+    assert commands.show(str(root), tmp_path / "none.png", count=0) == 2
     assert commands.show(str(tmp_path / "nowhere"), tmp_path / "none.png") == 2 and not (tmp_path / "none.png").exists()

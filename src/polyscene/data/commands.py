@@ -125,6 +125,8 @@ def show(data: str, out: Path = Path("sheet.png"), split: str | None = None, cou
         options = {"name": "rooms", "scenes": count, "views": views, "split": split or "train"}
     else:
         options = {"name": "folder", "path": data, "views": views, "split": split}
+    if count < 1 or views < 1:
+        return _refuse(f"a sheet needs at least one sample and one view; got {count} and {views}")
     try:
         dataset = make(Part.model_validate(options))
         dataset.prepare()
