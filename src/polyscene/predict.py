@@ -75,13 +75,11 @@ class Predictor:
         small = F.interpolate(image, size, mode="bilinear", antialias=True)
         shrunk = geometry.resize_intrinsics(camera.intrinsics, size[1] / width, size[0] / height)
         seen = self.model(small[None], replace(camera, intrinsics=shrunk))
-        # raw maps are enlarged, not values: class borders and depth come out smooth
-        final = {
-            name: F.interpolate(raw[0].float(), (height, width), mode="bilinear")[None]
-            for name, raw in seen.final.items()
-        }
         values = {}
-        for name, value in self.model.values(replace(seen, final=final), image[None], camera).items():
+        for name, raw in seen.final.items():  # one at a time: those of a large photograph fill the memory
+            # raw maps are enlarged, not values: class borders and depth come out smooth
+            enlarged = F.interpolate(raw[0].float(), (height, width), mode="bilinear")[None]
+            value = self.model.values(replace(seen, final={name: enlarged}), image[None], camera)[name]
             array = value[0, 0].movedim(0, -1).cpu().numpy()
             values[name] = array[..., 0] if array.shape[-1] == 1 else array
         return Scene(picture.pixels, values, dict(self.model.tasks), matrix.numpy(), origin, picture.name)
