@@ -10,6 +10,7 @@ from polyscene.types import Target
 TASKS: dict[str, Task] = {
     "semseg": SemanticSegmentation(classes=("a", "b", "c")),
     "semseg, weighted": SemanticSegmentation(classes=("a", "b", "c"), class_weights=(1.0, 2.0, 0.5)),
+    "semseg, balanced": SemanticSegmentation(classes=("a", "b", "c"), balance=0.5),
     **{f"depth, {encoding}": Depth(encoding=encoding) for encoding in ("log", "metres", "inverse", "log_bins")},
     "depth, disparity": Depth(encoding="disparity"),
     "normals": Normals(),
@@ -161,3 +162,18 @@ def test_unknown_kinds_and_keywords_are_refused() -> None:
         Depth(near=3.0, far=2.0)
     with pytest.raises(ValueError, match="two class names"):
         SemanticSegmentation(classes=("one",))
+
+
+def test_balance_lets_a_rare_class_count_as_much_as_a_common_one() -> None:
+    classes = torch.zeros(1, 1, 1, 10, 10, dtype=torch.long)
+    classes[..., 0, 0] = 1  # one pixel in a hundred
+    target = Target(classes, torch.ones_like(classes, dtype=torch.bool))
+    raw = torch.zeros(1, 1, 2, 10, 10, requires_grad=True)
+    pull = {}
+    for balance in (0.0, 1.0):
+        task = SemanticSegmentation(classes=("common", "rare"), balance=balance)
+        (gradient,) = torch.autograd.grad(task.loss(raw, target), raw)
+        rare = classes[0, 0] == 1
+        pull[balance] = float((gradient[0, 0, 1:][rare].sum() / gradient[0, 0, 1:][~rare].sum()).abs())
+    assert pull[0.0] == pytest.approx(1 / 99, rel=1e-3)
+    assert pull[1.0] == pytest.approx(1, rel=0.6)  # shares are smoothed by a pixel

@@ -18,7 +18,7 @@ VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
 def load(path: Path | str, overrides: Sequence[str] = (), trains: bool = False) -> Config:
     """The configuration in a YAML file, with ``--section.key value`` overrides. One that ``trains`` needs a task and a
-    source to train on.
+    source to train on. A run without a ``name`` is called after the file.
 
     ``${NAME}`` and ``${NAME:-default}`` in texts read the environment. Data that the file names (paths of data sets,
     pre-trained weights) are relative to the file; what is typed or comes from the environment, and runs (``out``,
@@ -35,6 +35,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), trains: bool = False) 
     source.override(text, overrides)
     problems = list(text.problems)
     data = _expand(text.data, (), path.parent, text, problems)
+    data.setdefault("name", path.stem)
     problems += names.examine(data)
     if trains:
         problems += names.wanting(data)

@@ -71,7 +71,6 @@ class Augment(Strict):
 
 class Data(Strict):
     size: tuple[Count, Count] = (192, 256)  # height, width the network sees
-    train_size: tuple[Count, Count] | None = None  # smaller pictures train faster; None: size
     train: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
     augment: Augment = Augment()

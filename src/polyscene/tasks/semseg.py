@@ -20,13 +20,15 @@ CHOSEN = (  # calm on a page; the first 13 suit the 13 NYU classes
 
 @dataclass(frozen=True)
 class SemanticSegmentation(Task):
-    """Class ids (1 channel) among ``classes``. ``class_weights`` balance the cross-entropy; () means none.
+    """Class ids (1 channel) among ``classes``. ``class_weights`` weigh the cross-entropy; () means alike. ``balance`` in
+    [0, 1] weighs each class by its share of the batch's pixels to the power of -balance, so that rare ones are learnt.
 
     Human parts are this task with another name and class list.
     """
 
     name: str = "semseg"
     class_weights: tuple[float, ...] = ()
+    balance: float = 0.0
     unit: ClassVar[str] = "class id"
 
     def __post_init__(self) -> None:
@@ -34,6 +36,8 @@ class SemanticSegmentation(Task):
             raise ValueError(f"{self.name}: segmentation needs at least two class names, got {list(self.classes)}")
         if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(f"{self.name}: {len(self.class_weights)} class weights for {len(self.classes)} classes")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"{self.name}: balance must lie in [0, 1], got {self.balance}")
 
     @property
     def channels(self) -> int:
@@ -51,8 +55,12 @@ class SemanticSegmentation(Task):
         return raw.argmax(-3, keepdim=True)
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
-        weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
         raw, classes, valid = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
+        weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
+        if self.balance:
+            count = torch.bincount(classes[valid].long(), minlength=self.channels).float() + 1
+            rarity = (count / count.sum()) ** -self.balance
+            weights = rarity if weights is None else weights * rarity
         return losses.cross_entropy(raw, classes, valid, weights)
 
     def metric(self) -> Metric:
