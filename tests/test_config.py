@@ -197,7 +197,7 @@ def test_an_option_without_its_section_names_the_whole(tmp_path: Path) -> None:
 
 def test_training_needs_a_task_and_a_source(tmp_path: Path) -> None:
     path = write(tmp_path, "tasks: []\ndata: {evaluate: {}}\n")
-    assert config.load(path).tasks == ()
+    assert config.load(path).tasks == () and config.load(path).name == path.stem
     with pytest.raises(config.ConfigError) as caught:
         config.load(path, trains=True)
     assert {problem.place for problem in caught.value.problems} == {("tasks",), ("data", "train")}
