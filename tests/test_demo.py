@@ -56,18 +56,18 @@ def test_without_real_frames_the_reason_is_told(tmp_path: Path) -> None:
     assert isinstance(told, str) and "kitchen.yaml is not here" in told
 
 
-def test_real_frames_of_both_sets_are_read_at_one_size_and_kept(real_data: Path) -> None:
+def test_real_frames_of_both_sets_are_judged_at_one_size_and_kept(real_data: Path) -> None:
     loader = zero_shot.frames({"depth": Depth()}, (24, 32))
     if isinstance(loader, str):
         pytest.skip(loader)
     frames = loader.dataset
     first, last = frames.read(0), frames.read(len(frames) - 1)
     assert len(frames) == 136 and frames.read(0) is first
-    assert (
-        first.images.shape[-2:] == last.images.shape[-2:] == (24, 32) == tuple(last.targets["depth"].value.shape[-2:])
-    )
+    assert first.images.shape[-2:] == last.targets["depth"].value.shape[-2:] == zero_shot.JUDGED
+    batch = next(loader.once())
+    assert batch.images.shape[-2:] == (24, 32) and batch.targets["depth"].value.shape[-2:] == zero_shot.JUDGED
     part = frames.parts[1]  # type: ignore[attr-defined]
-    again = cover(part.read(len(part) - 1), part.tasks, (24, 32))
+    again = cover(part.read(len(part) - 1), part.tasks, zero_shot.JUDGED)
     assert torch.equal(again.targets["depth"].value, last.targets["depth"].value)
     with pytest.raises(IndexError):
         frames.read(136)

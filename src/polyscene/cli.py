@@ -19,7 +19,7 @@ from polyscene.data import commands as data_commands
 
 # Set before torch is loaded: its threads wait by spinning, which on few cores starves the threads that read data (a
 # training step beside a busy loader took 4 times as long on 2 cores).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 Command = Callable[..., int | None]
 

@@ -135,7 +135,7 @@ def _rooms(predictor: Predictor, loaders: Sources) -> Table:
     figures, floors = predictor.facts["metrics"]["rooms"], predictor.facts["floors"]["rooms"]
     train, unseen = loaders.train["rooms"], loaders.evaluate["rooms"]
     pixel = evaluation.position_floors(train, unseen, predictor.model.tasks)
-    height, width = predictor.size
+    height, width = unseen.dataset.read(0).images.shape[-2:]
     return Table(
         "Rooms it has never seen",
         f"{len(unseen.dataset)} rooms at {width}×{height}, trained on {len(train.dataset)} others. A floor is the best "
@@ -157,7 +157,7 @@ def _real_frames(predictor: Predictor) -> Table:
     return Table(
         title,
         f"{len(loader.dataset)} posed frames of a kitchen and an office, none of which was trained on, at "
-        f"{predictor.size[1]}×{predictor.size[0]}. Depth after each image was scaled by the ratio of medians. The "
+        f"{zero_shot.JUDGED[1]}×{zero_shot.JUDGED[0]}. Depth after each image was scaled by the ratio of medians. The "
         "floors know these very frames: their mean depth and normal, over all or at each pixel.",
         _results(IN_REAL_FRAMES, figures, {"constant": floors, "per-pixel mean": pixel}),
     )

@@ -15,6 +15,7 @@ from polyscene.types import Sample
 
 DESCRIPTIONS = Path(__file__).parents[2] / "experiments" / "real" / "data"  # in a checkout
 SETS = ("kitchen", "office")
+JUDGED = (192, 256)  # height and width of the labels, whatever the network sees
 
 
 class Frames(Dataset):
@@ -45,14 +46,14 @@ class Frames(Dataset):
 
 
 def frames(tasks: Mapping[str, Task], size: tuple[int, int], descriptions: Path = DESCRIPTIONS) -> Loader | str:
-    """All frames of the real indoor sets at ``size`` (h, w), labels too, with those labels that ``tasks`` names; or why
-    there are none."""
+    """All frames of the real indoor sets, with those labels that ``tasks`` names; or why there are none. The network
+    sees them at ``size`` (h, w); the labels are at ``JUDGED``."""
     files = [descriptions / f"{name}.yaml" for name in SETS]
     if missing := [file for file in files if not file.is_file()]:
         return f"{missing[0]} is not here: the real frames are described in a checkout of the project"
     try:
-        found = Frames([Folder(file) for file in files], size)
+        found = Frames([Folder(file) for file in files], JUDGED)
     except BadDescription as error:
         return f"the real frames are not here; POLYSCENE_DATA names their folder ({str(error).partition(';')[0]})"
     shared = {name: task for name, task in tasks.items() if name in found.tasks}
-    return Loader(found, shared, 8, transforms.Centre(size, "network"), seed=0, shuffle=False)
+    return Loader(found, shared, 8, transforms.Centre(size, "own"), seed=0, shuffle=False)
