@@ -169,6 +169,14 @@ def test_sources_join_classes_by_name(tmp_path: Path) -> None:
     assert set(batch.targets) == {"semseg", "depth", "edges"} and batch.images.shape == (2, 1, 3, 12, 16)
 
 
+def test_a_slip_in_a_map_of_classes_is_told(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "tiny")
+    tasks = {"semseg": SemanticSegmentation(classes=("wall", "seat"))}
+    with pytest.raises(ValueError) as told:
+        sources.build(data(root, classes={"chiar": "seat", "floor": "wal"}), tasks, seed=0)
+    assert "'chiar'; did you mean 'chair'" in str(told.value) and "'wal'; did you mean 'wall'" in str(told.value)
+
+
 def test_sources_keep_only_the_labels_asked_for(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "tiny")
     built = sources.build(data(root, tasks=("depth",)), {"depth": Depth(), "edges": Edges()}, seed=0)

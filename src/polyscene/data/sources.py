@@ -73,6 +73,7 @@ def join(dataset: Dataset, tasks: Mapping[str, Task], source: Source, name: str)
     if not shared:
         has, does = ", ".join(wanted), ", ".join(tasks)
         raise ValueError(f"{name}: none of its labels ({has}) is a task of the model ({does})")
+    _check_map(source.classes or {}, dataset, shared, name)
     ids: dict[str, Tensor] = {}
     for task, model_task in shared.items():
         own = dataset.tasks[task].classes
@@ -87,6 +88,16 @@ def join(dataset: Dataset, tasks: Mapping[str, Task], source: Source, name: str)
         if lost:
             notes.append(f"{name}: {task} classes without counterpart in the model are ignored: {', '.join(lost)}")
     return Joined(dataset, shared, ids), notes
+
+
+def _check_map(classes: Mapping[str, str], dataset: Dataset, shared: Mapping[str, Task], name: str) -> None:
+    """A name on either side of a ``classes`` map that no class has is a slip, not a class to ignore."""
+    own = [label for task in shared for label in dataset.tasks[task].classes]
+    models = [label for task in shared.values() for label in task.classes]
+    wrong = [parts.unknown(label, own, "class of the data set") for label in classes if label not in own]
+    wrong += [parts.unknown(label, models, "class of the model") for label in classes.values() if label not in models]
+    if wrong:
+        raise ValueError("\n".join(f"{name}: classes: {problem}" for problem in wrong))
 
 
 def build(data: Data, tasks: Mapping[str, Task], seed: int) -> Sources:
