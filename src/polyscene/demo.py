@@ -267,7 +267,11 @@ def _say(console: Console, tables: Sequence[Table], seconds: Mapping[str, float]
         for result in table.results:
             verdict = {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[result.met]
             floor = next(iter(result.floors.values()), float("nan"))
-            numbers = f"{result.value:.3g} {result.unit}", f"{floor:.3g}", "" if math.isnan(result.ratio) else f"{result.ratio:.2f}x"
+            numbers = (
+                f"{result.value:.3g} {result.unit}",
+                f"{floor:.3g}",
+                "" if math.isnan(result.ratio) else f"{result.ratio:.2f}x",
+            )
             lines.add_row(result.task, result.figure, *numbers, verdict)
         console.print(lines if table.results else f"{table.title}: {table.note}", highlight=False)
     spent = ", ".join(f"{stage} {_spoken(amount / 60)}" for stage, amount in seconds.items())

@@ -37,6 +37,18 @@ def test_the_first_pattern_that_matches_counts() -> None:
     assert owner(model, groups, "encoder.0.bias")["lr_scale"] == 2.0
 
 
+def test_a_rate_of_zero_freezes() -> None:
+    model = network()
+    settings = Optimiser(groups=(Group(pattern="^encoder.0", lr_scale=0.0), Group(pattern="^encoder", lr_scale=0.5)))
+    named = dict(model.named_parameters())
+    optim.freeze(named, settings)
+    assert [name for name, parameter in named.items() if not parameter.requires_grad] == [
+        "encoder.0.weight",
+        "encoder.0.bias",
+    ]
+    assert {group["lr_scale"] for group in optim.groups(named, settings)} == {0.5, 1.0}
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = network()
     model["encoder"].requires_grad_(False)

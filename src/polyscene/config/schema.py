@@ -97,7 +97,8 @@ def _expression(pattern: str) -> str:
 
 
 class Group(Strict):
-    """Parameters whose name matches the regular expression ``pattern`` get their own rate (and decay)."""
+    """Parameters in whose name the regular expression ``pattern`` is found get their own rate and decay; ``lr_scale`` 0
+    freezes them."""
 
     pattern: Annotated[str, AfterValidator(_expression)]
     lr_scale: Amount = 1.0

@@ -33,6 +33,14 @@ def groups(named: dict[str, nn.Parameter], settings: Optimiser) -> list[dict[str
     return [{"params": part, "lr_scale": scale, "weight_decay": decay} for (scale, decay), part in members.items()]
 
 
+def freeze(named: dict[str, nn.Parameter], settings: Optimiser) -> None:
+    """Parameters whose group has ``lr_scale`` 0 need no gradient: what lies before them is not gone back through."""
+    for name, parameter in named.items():
+        group = next((group for group in settings.groups if re.search(group.pattern, name)), None)
+        if group is not None and group.lr_scale == 0:
+            parameter.requires_grad_(False)
+
+
 def build(named: dict[str, nn.Parameter], settings: Optimiser) -> torch.optim.Optimizer:
     """The optimiser over the parameters by name; ``set_rate`` sets the rates before each step."""
     parts = groups(named, settings)

@@ -38,6 +38,7 @@ class Trainer:
         for norm in self.frozen:
             norm.requires_grad_(False)
         self.named = dict(self.model.named_parameters()) | {f"step.{n}": p for n, p in method.parameters().items()}
+        optim.freeze(self.named, settings.optimiser)
         self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
         self.optimiser = optim.build(self.named, settings.optimiser)
         self.ema = Ema(self.model, settings.ema) if settings.ema else None
