@@ -1,5 +1,5 @@
-"""What networks trained on rooms alone make of real rooms: all kitchen and office frames, resized to cover 192x256, centre
-crop, labels at that size; depth after each image was scaled by the ratio of medians.
+"""What networks trained on rooms alone make of real rooms: all kitchen and office frames, resized to cover 192x256,
+centre crop, labels at that size; depth after each image was scaled by the ratio of medians.
 
 Prints one JSON line for each network and floor: python benchmarks/zero_shot.py RUN...
 """

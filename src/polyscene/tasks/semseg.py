@@ -20,7 +20,7 @@ CHOSEN = (  # calm on a page; the first 13 suit the 13 NYU classes
 
 @dataclass(frozen=True)
 class SemanticSegmentation(Task):
-    """Class ids (1 channel) among ``classes``. ``class_weights`` weigh the cross-entropy; () means alike. ``balance`` in
+    """Class ids (1 channel) among ``classes``. ``class_weights`` weigh the cross-entropy; () is alike. ``balance`` in
     [0, 1] weighs each class by its share of the batch's pixels to the power of -balance, so that rare ones are learnt.
 
     Human parts are this task with another name and class list.
