@@ -1,0 +1,50 @@
+"""What edges and saliency share: a label in {0, 1}, predicted as one probability."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene.tasks.base import Legend, Task, binary
+from polyscene.types import Target
+
+
+@dataclass(frozen=True)
+class Probability(Task, ABC):
+    """``ink_on_paper`` draws dark on white, as lines are; else bright on black."""
+
+    unit: ClassVar[str] = "probability"
+    ink_on_paper: ClassVar[bool] = False
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def accept(self, target: Target) -> Target:
+        return binary(super().accept(target))
+
+    def activate(self, raw: Tensor) -> Tensor:
+        return raw.sigmoid()
+
+    def evaluate_at(self, value: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(value.shape[-2:]) == size:
+            return value
+        flat = value.reshape(-1, *value.shape[-3:])
+        return F.interpolate(flat, size, mode="bilinear").reshape(*value.shape[:-2], *size)
+
+    def constant(self, targets: list[Target]) -> Tensor:
+        """Everywhere: the constant with the best F-measure."""
+        return torch.ones(1)
+
+    def draw(self, value: Tensor, **limits: Any) -> Tensor:
+        share = value[0].float().clamp(0, 1)
+        grey = ((1 - share if self.ink_on_paper else share) * 255).to(torch.uint8).cpu()
+        return grey[..., None].expand(*grey.shape, 3)
+
+    def legend(self, value: Tensor, **limits: Any) -> Legend:
+        return Legend(ramp=self.draw(torch.linspace(0, 1, 64)[None, None]), ticks=((0.0, "0"), (1.0, "1")))
