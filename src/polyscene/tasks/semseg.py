@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.metrics.segmentation import MeanIoU
+from polyscene.ranges import Share
 from polyscene.tasks.base import Legend, Metric, Task
 from polyscene.types import Target
 
@@ -28,7 +29,7 @@ class SemanticSegmentation(Task):
 
     name: str = "semseg"
     class_weights: tuple[float, ...] = ()
-    balance: float = 0.0
+    balance: Share = 0.0
     unit: ClassVar[str] = "class id"
 
     def __post_init__(self) -> None:
