@@ -20,6 +20,7 @@ from polyscene import evaluate as evaluation
 from polyscene import predict, report, zero_shot
 from polyscene.config import Config
 from polyscene.data import sources
+from polyscene.data.loader import Loader
 from polyscene.data.sources import Sources
 from polyscene.predict import Predictor
 from polyscene.report import Comparison, Curve, Goal, Report, Result, Table
@@ -139,12 +140,17 @@ def _rooms(predictor: Predictor, loaders: Sources) -> Table:
     height, width = unseen.dataset.read(0).images.shape[-2:]
     return Table(
         "Rooms it has never seen",
-        f"{len(unseen.dataset)} rooms at {width}×{height}, trained on {len(train.dataset)} others. A floor is the best "
+        f"{_pictures(unseen)} pictures of rooms kept aside at {width}×{height}, trained on {_pictures(train)} of "
+        "others. A floor is the best "
         "prediction that does not look at the image: the commonest class, the mean depth, the mean normal, an edge "
         "everywhere; or the mean at each pixel. quick F matches edges within 2 pixels and is not the odsF of "
         "publications.",
         _results(IN_ROOMS, figures, {"constant": floors, "per-pixel mean": pixel}),
     )
+
+
+def _pictures(loader: Loader) -> int:
+    return len(loader.dataset) * loader.dataset.read(0).images.shape[0]
 
 
 def _real_frames(predictor: Predictor) -> Table:
