@@ -21,9 +21,10 @@ def draw(model: MultiTaskModel, loader: Loader, device: torch.device, path: Path
     """Rows of photograph, and for every labelled task truth over prediction; views other than the first left out."""
     pages: list[Image.Image] = []
     for batch in islice(loader.once(), HOW_MANY):
-        images = batch.images[: HOW_MANY - len(pages)].to(device)
-        values = model.eval().infer(images, batch.camera.to(device), batch.present.to(device))
-        pages += [_page(model, batch, values, index) for index in range(len(images))]
+        left = HOW_MANY - len(pages)
+        first = batch.map(lambda tensor: tensor[:left]).to(device)  # noqa: B023  (used at once)
+        values = model.eval().infer(first.images, first.camera, first.present)
+        pages += [_page(model, batch, values, index) for index in range(len(first.images))]
         if len(pages) >= HOW_MANY:
             break
     path.parent.mkdir(exist_ok=True)

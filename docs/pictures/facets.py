@@ -1,6 +1,6 @@
-"""The README's picture: a real office frame and an unseen rendered room, seen by one network.
+"""Pictures of data sets with what one network sees in them, a row each:
 
-python docs/pictures/hero.py RUN       (POLYSCENE_DATA names the folder of the real frames)
+python docs/pictures/facets.py RUN OUT.jpg SOURCE:INDEX...       a SOURCE is "rooms" or a polyscene.yaml
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from polyscene.data.rooms.dataset import Rooms
 from polyscene.predict import Predictor
 from polyscene.transforms import cover
 
-HERE = Path(__file__).resolve().parent
 TITLES = {"semseg": "segmentation"}
 CELL, GAP, TOP = (192, 256), 4, 24
 
@@ -37,12 +36,17 @@ def row(predictor: Predictor, dataset: Dataset, index: int) -> list[Image.Image]
     return [Image.fromarray(cell) for cell in cells]
 
 
+def source(name: str) -> Dataset:
+    found = Rooms(60, split="val") if name == "rooms" else Folder(name, None)
+    found.prepare()
+    return found
+
+
 def main() -> None:
-    predictor = polyscene.load(sys.argv[1])
-    rooms = Rooms(60, split="val")
-    rooms.prepare()
-    office = Folder(HERE.parents[1] / "experiments" / "real" / "data" / "office.yaml")
-    rows = [row(predictor, office, 12), row(predictor, rooms, 33)]
+    run, out, *wanted = sys.argv[1:]
+    predictor = polyscene.load(run)
+    places = [item.rpartition(":") for item in wanted]
+    rows = [row(predictor, source(name), int(index)) for name, _, index in places]
     titles = ["picture", *(TITLES.get(name, name) for name in predictor.model.tasks)]
 
     height, width = CELL
@@ -53,7 +57,7 @@ def main() -> None:
         draw.text((column * (width + GAP) + 2, 4), title, fill=(60, 60, 60), font=font)
         for line, cells in enumerate(rows):
             page.paste(cells[column], (column * (width + GAP), TOP + line * (height + GAP)))
-    page.save(HERE / "hero.jpg", quality=88)
+    page.save(out, quality=88)
 
 
 if __name__ == "__main__":
