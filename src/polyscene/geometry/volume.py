@@ -1,0 +1,166 @@
+"""Rendering of a volume along rays: emission and absorption, after EG3D (arXiv 2112.07945), with an opaque end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from polyscene.geometry import triplane
+
+Implementation = Literal["auto", "torch", "numba"]
+Rendered = tuple[dict[str, Tensor], Tensor]
+
+
+def weights(
+    density: Float[Tensor, "*n s"], depths: Float[Tensor, "*n s"] | Float[Tensor, "s"], *, opaque_tail: bool = True
+) -> Float[Tensor, "*n s"]:
+    """What each sample counts in its ray. ``density`` is raw: the volume's is softplus(density - 1); depths ascend.
+
+    Between two samples density and value are the mean of theirs. With ``opaque_tail`` the last interval stops
+    all light, and the weights sum to one; otherwise to the share of light that is stopped. At least fp32.
+    """
+    if density.shape[-1] < 2 or depths.shape[-1] != density.shape[-1]:
+        raise ValueError(
+            f"a ray needs two samples or more, as many depths as densities: {depths.shape[-1]}, {density.shape[-1]}"
+        )
+    dtype = torch.promote_types(density.dtype, torch.float32)
+    with torch.autocast(density.device.type, enabled=False):
+        density, depths = density.to(dtype), depths.to(dtype)
+        thickness = functional.softplus((density[..., 1:] + density[..., :-1]) / 2 - 1) * depths.diff()
+        before = functional.pad(thickness[..., :-1].cumsum(-1), (1, 0)).neg().exp()
+        stopped = -torch.expm1(-thickness)
+        if opaque_tail:
+            stopped = torch.cat([stopped[..., :-1], torch.ones_like(stopped[..., -1:])], -1)
+        interval = functional.pad(before * stopped, (1, 1)) / 2
+        return interval[..., 1:] + interval[..., :-1]
+
+
+def composite(
+    density: Float[Tensor, "b n s"],
+    values: Float[Tensor, "b n s c"],
+    depths: Float[Tensor, "b n s"] | Float[Tensor, "s"],
+    *,
+    opaque_tail: bool = True,
+) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n"], Float[Tensor, "b n s"]]:
+    """(values, expected depth, weights) of rays: the sums over samples of weight times value and depth.
+
+    ``density`` is raw, depths ascend along the ray and have any unit: see :func:`weights`. All three are at least fp32,
+    under autocast too.
+    """
+    share = weights(density, depths, opaque_tail=opaque_tail)
+    with torch.autocast(density.device.type, enabled=False):
+        return (
+            torch.einsum("bns,bnsc->bnc", share, values.to(share.dtype)),
+            (share * depths.to(share.dtype)).sum(-1),
+            share,
+        )
+
+
+def point_mlp(channels: int, outputs: int, hidden: int = 64) -> nn.Sequential:
+    """What :func:`render` takes for a density (``outputs`` 1) or for values: one hidden layer, softplus."""
+    return nn.Sequential(nn.Linear(channels, hidden), nn.Softplus(), nn.Linear(hidden, outputs))
+
+
+def render(
+    planes: Float[Tensor, "b 3 c h w"],
+    points: Float[Tensor, "b n s 3"],
+    depths: Float[Tensor, "b n s"] | Float[Tensor, "s"],
+    density: nn.Sequential,
+    values: Mapping[str, nn.Sequential],
+    *,
+    opaque_tail: bool = True,
+    chunk: int = 512,
+    implementation: Implementation = "auto",
+) -> Rendered:
+    """({name: (b, n, outputs)}, expected depth (b, n)) of rays through a triplane, by MLPs on its points' features.
+
+    ``density`` and each of ``values`` are of :func:`point_mlp`'s form. Equal to sampling, running the MLPs on every
+    point and compositing, but the first layers run on the planes' texels and the last ones on rays, and no
+    point's activations are kept: the backward pass works them out anew, ``chunk`` rays at a time. At least fp32.
+    """
+    batch, rays, samples, _ = points.shape
+    share = points.shape[0]
+    hidden = _hide(planes, [density, *values.values()])
+    depths = depths.expand(share, rays, samples)
+
+    def part(planes: Tensor, points: Tensor, depths: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        found = triplane.sample(planes, points.flatten(1, 2), implementation="torch")
+        return _march(found.unflatten(1, points.shape[1:3]), depths, weight, bias, opaque_tail)
+
+    last = density[2]
+    parts = [
+        _recomputed(part, hidden, points[:, i : i + chunk], depths[:, i : i + chunk], last.weight, last.bias)
+        for i in range(0, rays, chunk)
+    ]
+    return _show(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1), values)
+
+
+def render_grid(
+    planes: Float[Tensor, "b 3 c h w"],
+    x: Float[Tensor, "ws"],
+    y: Float[Tensor, "hs"],
+    z: Float[Tensor, "s"],
+    density: nn.Sequential,
+    values: Mapping[str, nn.Sequential],
+    *,
+    opaque_tail: bool = True,
+    chunk: int = 512,
+    implementation: Implementation = "auto",
+) -> Rendered:
+    """({name: (b, hs, ws, outputs)}, expected z (b, hs, ws)) seen along z by orthographic rays, one for each (x_i, y_j).
+
+    As :func:`render`; z ascends and is the depth.
+    """
+    hidden = _hide(planes, [density, *values.values()])
+    xy, xz, yz = triplane.sample_axes(hidden, x, y, z)
+
+    def part(xy: Tensor, xz: Tensor, yz: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        found = (xy[:, :, :, None] + xz[:, None] + yz[:, :, None]).flatten(1, 2)
+        return _march(found, z, weight, bias, opaque_tail)
+
+    last, rows = density[2], max(1, chunk // len(x))
+    parts = [
+        _recomputed(part, xy[:, i : i + rows], xz, yz[:, i : i + rows], last.weight, last.bias)
+        for i in range(0, len(y), rows)
+    ]
+    shown, depth = _show(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1), values)
+    size = (len(y), len(x))
+    return {name: value.unflatten(1, size) for name, value in shown.items()}, depth.unflatten(1, size)
+
+
+def _recomputed(part: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return part(*inputs)
+    return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def _hide(planes: Tensor, mlps: Sequence[nn.Sequential]) -> Tensor:
+    """The planes after the first layers of all MLPs, before their softplus."""
+    with torch.autocast(planes.device.type, enabled=False):
+        weight = torch.cat([mlp[0].weight for mlp in mlps])
+        bias = torch.cat([mlp[0].bias for mlp in mlps])
+        wide = functional.conv2d(planes.to(weight.dtype).flatten(0, 1), weight[:, :, None, None], bias)
+        return wide.unflatten(0, planes.shape[:2])
+
+
+def _march(
+    hidden: Float[Tensor, "b n s k"], depths: Tensor, weight: Tensor, bias: Tensor, opaque_tail: bool
+) -> tuple[Float[Tensor, "b n v"], Float[Tensor, "b n"]]:
+    """Composited activations and depth: the density reads the first of ``hidden``, the values are the rest."""
+    active = functional.softplus(hidden)
+    size = weight.shape[1]
+    density = functional.linear(active[..., :size], weight, bias).squeeze(-1)
+    shown, depth, _ = composite(density, active[..., size:], depths, opaque_tail=opaque_tail)
+    return shown, depth
+
+
+def _show(shown: Tensor, depth: Tensor, values: Mapping[str, nn.Sequential]) -> Rendered:
+    """The last layers of the values, on rays."""
+    pieces = shown.split([mlp[2].in_features for mlp in values.values()], -1)
+    return {name: mlp[2](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
