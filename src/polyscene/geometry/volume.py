@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -108,21 +108,23 @@ def render_grid(
     z: Float[Tensor, "s"],
     density: nn.Sequential,
     values: Mapping[str, nn.Sequential],
+    depths: Float[Tensor, "s"] | None = None,
     *,
     opaque_tail: bool = True,
     chunk: int = 512,
     implementation: Implementation = "auto",
 ) -> Rendered:
-    """({name: (b, hs, ws, outputs)}, expected z (b, hs, ws)) seen along z by orthographic rays, one for each (x_i, y_j).
+    """({name: (b, hs, ws, outputs)}, expected depth (b, hs, ws)) seen along z, by one ray for each (x_i, y_j).
 
-    As :func:`render`; z ascends and is the depth.
+    As :func:`render`; ``depths`` are those at ``z``, which they are themselves if not given (orthographic rays).
     """
+    depths = z if depths is None else depths
     hidden = _hide(planes, [density, *values.values()])
     xy, xz, yz = triplane.sample_axes(hidden, x, y, z)
 
     def part(xy: Tensor, xz: Tensor, yz: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         found = (xy[:, :, :, None] + xz[:, None] + yz[:, :, None]).flatten(1, 2)
-        return _march(found, z, weight, bias, opaque_tail)
+        return _march(found, depths, weight, bias, opaque_tail)
 
     last, rows = density[2], max(1, chunk // len(x))
     parts = [
@@ -134,7 +136,42 @@ def render_grid(
     return {name: value.unflatten(1, size) for name, value in shown.items()}, depth.unflatten(1, size)
 
 
-def _recomputed(part: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
+def render_within(
+    planes: Float[Tensor, "b 3 c h w"],
+    points: Float[Tensor, "b n s 3"],
+    inside: Bool[Tensor, "b n s"],
+    depths: Float[Tensor, "s"],
+    density: nn.Sequential,
+    values: Mapping[str, nn.Sequential],
+    *,
+    chunk: int = 512,
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """As :func:`render`, for rays that leave the volume: what lies outside is empty and is not seen.
+
+    Third comes the share (b, n) of a ray's light that stopped inside, of which values and depth are the mean; they mean
+    nothing where it is zero. A ray whose last sample is outside loses what light reaches it.
+    """
+    hidden = _hide(planes, [density, *values.values()])
+
+    def part(planes: Tensor, points: Tensor, inside: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        found = triplane.sample(planes, points.flatten(1, 2), implementation="torch").unflatten(1, points.shape[1:3])
+        active, size = functional.softplus(found), weight.shape[1]
+        raw = functional.linear(active[..., :size], weight, bias).squeeze(-1).masked_fill(~inside, -1e4)
+        share = weights(raw, depths) * inside
+        seen = share.sum(-1)
+        share = share / seen.clamp_min(1e-6)[..., None]
+        return torch.einsum("bns,bnsc->bnc", share, active[..., size:]), (share * depths).sum(-1), seen
+
+    last, rays = density[2], range(0, points.shape[1], chunk)
+    parts = [
+        _recomputed(part, hidden, points[:, i : i + chunk], inside[:, i : i + chunk], last.weight, last.bias)
+        for i in rays
+    ]
+    shown, depth, seen = (torch.cat(piece, 1) for piece in zip(*parts, strict=True))
+    return *_show(shown, depth, values), seen
+
+
+def _recomputed(part: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return part(*inputs)
     return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
