@@ -1,0 +1,9 @@
+"""Checkpoints of public reference code, as models of ours. One file a model family."""
+
+from polyscene import parts
+
+CONVERTERS = {
+    "mti_net": "polyscene.convert.mti_net:MtiNet",
+}
+
+__getattr__ = parts.exports(CONVERTERS)
