@@ -81,6 +81,10 @@ class Task(ABC):
     @abstractmethod
     def metric(self) -> Metric: ...
 
+    def as_ray_depth(self) -> Task | None:
+        """The task whose raw output is this one's value as metres along a ray; None where the value is no depth."""
+        return None
+
     def evaluate_at(self, value: Tensor, size: tuple[int, int]) -> Tensor:
         """An activated prediction brought to the size of its target."""
         return value if tuple(value.shape[-2:]) == size else _nearest(value, size)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -85,6 +85,9 @@ class Depth(Task):
         truth = torch.where(target.valid, target.value, 1.0).clamp_min(1e-3).log()
         main = losses.scale_invariant_log(prediction, truth, target.valid, self.variance_focus)
         return main + self.gradient * losses.multiscale_gradient(prediction, truth, target.valid)
+
+    def as_ray_depth(self) -> Depth:
+        return replace(self, encoding="metres")
 
     def metric(self) -> Metric:
         return DepthError()
