@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from polyscene.config import Config
     from polyscene.data.loader import Loader
-    from polyscene.metrics import Metric
+    from polyscene.metrics import Consistency, Metric
     from polyscene.model import MultiTaskModel
     from polyscene.tasks import Task
     from polyscene.types import Batch, Target
@@ -40,8 +40,10 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Figures:
     """The figures of every task that network and data have in common, over ``loader.once()`` or its first ``limit``
-    batches. Raw outputs are brought to the size of the labels, then read. The network must be on ``device``; it comes
-    back in the mode it was in. ``progress(done, all)`` counts batches. ``ValueError`` if nothing is in common.
+    batches. Where samples have several views of known camera and true depth, figures "cross-view ..." say besides how
+    far predictions of different views agree (``Consistency``). Raw outputs are brought to the size of the labels, then
+    read. The network must be on ``device``; it comes back in the mode it was in. ``progress(done, all)`` counts
+    batches. ``ValueError`` if nothing is in common.
     """
     import torch
 
@@ -128,13 +130,28 @@ def _of_maps(loader: Loader, tasks: Mapping[str, Task], maps: Mapping[str, Tenso
 
 
 def _figures(batches: Iterable[Batch], tasks: Mapping[str, Task], predict: Predict) -> Figures:
+    from polyscene.metrics import Consistency
+
     meters: dict[str, Metric] = {}
+    across = Consistency(tasks)
     for batch in batches:
         for name, target in batch.targets.items():
             if name in tasks:
                 meter = meters.setdefault(name, tasks[name].metric())
                 meter.update(predict(batch, name, target), target)
-    return {name: meters[name].compute() for name in tasks if name in meters}
+        depth = _metres(batch, tasks) if batch.images.shape[1] > 1 else None
+        if depth is not None:
+            size = batch.images.shape[-2], batch.images.shape[-1]
+            values = {name: predict(batch, name, depth) for name in tasks}
+            across.update(values, depth, batch.camera, size, batch.present)
+    between = across.compute()
+    return {name: meters[name].compute() | between.get(name, {}) for name in tasks if name in meters}
+
+
+def _metres(batch: Batch, tasks: Mapping[str, Task]) -> Target | None:
+    """The true depth, where it is labelled."""
+    found = (tasks[name].metres(target) for name, target in batch.targets.items() if name in tasks)
+    return next((target for target in found if target is not None), None)
 
 
 def _counted(loader: Loader, limit: int | None, progress: Callable[[int, int], None] | None = None) -> Iterator[Batch]:
@@ -169,6 +186,7 @@ def run(
     from polyscene import devices
     from polyscene import weights as files
     from polyscene.data import sources
+    from polyscene.metrics import Consistency
 
     place = devices.pick(device)
     model, facts = files.load(weights)
@@ -198,6 +216,8 @@ def run(
         told = _protocol(section.size, section.labels, len(loader.dataset), limit, loader)
         told += [f"floors are found in {known_from}"] if with_floors else []
         told += [f"{key}: {_words(model.tasks[key].metric())}" for key in figures]
+        if any(figure.startswith("cross-view") for row in figures.values() for figure in row):
+            told.append(f"cross-view: {_words(Consistency(model.tasks))}")
         result["sources"][name] = {
             "figures": figures,
             "floors": beside,
@@ -255,7 +275,7 @@ def _protocol(size: tuple[int, int], labels: str, samples: int, limit: int | Non
     return [f"{some} samples; network input {size[0]}x{size[1]}, the largest centred field of view; {where}"]
 
 
-def _words(metric: Metric) -> str:
+def _words(metric: Metric | Consistency) -> str:
     """The first paragraph of a metric's docstring says how it counts."""
     return " ".join((inspect.getdoc(type(metric)) or "").partition("\n\n")[0].replace("``", "").split())
 

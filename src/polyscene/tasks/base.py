@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from polyscene.geometry.correspondence import Correspondence
 from polyscene.metrics import Metric
 from polyscene.ranges import Amount
 from polyscene.types import Target
@@ -89,6 +90,21 @@ class Task(ABC):
         """An activated prediction brought to the size of its target."""
         return value if tuple(value.shape[-2:]) == size else _nearest(value, size)
 
+    def metres(self, target: Target) -> Target | None:
+        """The depth that a label measures, for tasks that do."""
+        return None
+
+    # -- between views -------------------------------------------------------------------------------------------------
+    def carry(self, value: Tensor, way: Correspondence) -> Target:
+        """Another view's value (b, c, y, x) as the one would say it: at the one's pixels (b, c, h, w), in its axes, and
+        where that is possible."""
+        return Target(way.nearest(value), way.seen)
+
+    @abstractmethod
+    def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
+        """How far a view's ``own`` value and that ``carried`` into it differ: by figure, its sum and the count it is
+        divided by (2,)."""
+
     @abstractmethod
     def constant(self, targets: list[Target]) -> Tensor:
         """(c,) the best prediction that does not look at the image: the floor to be compared with."""
@@ -121,6 +137,11 @@ def binary(target: Target) -> Target:
         found = ", ".join(f"{number:g}" for number in target.value[other].unique().tolist()[:4])
         raise ValueError(f"values {found} are neither 0 nor 1; declare a `scale` or a `threshold`")
     return target
+
+
+def summed(figures: Tensor, valid: Tensor) -> Tensor:
+    """(2,): the sum of ``figures`` where ``valid``, and how many these are."""
+    return torch.stack([torch.where(valid, figures.float(), 0.0).sum(), valid.sum().float()])
 
 
 def mean_map(targets: list[Target]) -> Tensor:

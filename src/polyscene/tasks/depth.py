@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import losses
+from polyscene.geometry.correspondence import Correspondence
 from polyscene.metrics.depth import DepthError
 from polyscene.ranges import Amount, Positive, Several, Share
-from polyscene.tasks.base import Legend, Metric, Task, mean_map
+from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
 
 Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity"]
@@ -91,6 +92,19 @@ class Depth(Task):
 
     def metric(self) -> Metric:
         return DepthError()
+
+    def metres(self, target: Target) -> Target:
+        return target
+
+    def carry(self, value: Tensor, way: Correspondence) -> Target:
+        """Predicted points of the other view, as deep as they lie before the one. Interpolated in inverse depth, which
+        is exact on planes."""
+        found = 1 / way.linear(1 / value.clamp_min(1e-3))
+        return Target(way.points(found)[..., 2:, :, :], way.smooth)
+
+    def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
+        """``AbsRel``: the difference over the view's own depth."""
+        return {"AbsRel": summed((own - carried.value).abs() / own.clamp_min(1e-3), carried.valid)}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """The mean depth, which minimises the RMSE."""

@@ -23,6 +23,7 @@ class Edges(Probability):
     name: str = "edges"
     positive_weight: Between = 0.95
     ink_on_paper: ClassVar[bool] = True
+    slack: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if not 0 < self.positive_weight < 1:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import losses
-from polyscene.metrics.normals import NormalError
-from polyscene.tasks.base import Legend, Metric, Task, mean_map
+from polyscene.geometry.correspondence import Correspondence
+from polyscene.metrics.normals import NormalError, angles
+from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
 
 
@@ -50,6 +51,14 @@ class Normals(Task):
 
     def metric(self) -> Metric:
         return NormalError()
+
+    def carry(self, value: Tensor, way: Correspondence) -> Target:
+        """Turned into the one view's axes."""
+        return Target(F.normalize(way.turned(way.linear(value)), dim=-3, eps=1e-6), way.smooth)
+
+    def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
+        """``angle``: in degrees."""
+        return {"angle": summed(angles(own, carried.value)[..., None, :, :], carried.valid)}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """The normalised mean normal."""

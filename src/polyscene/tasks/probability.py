@@ -20,6 +20,7 @@ class Probability(Task, ABC):
 
     unit: ClassVar[str] = "probability"
     ink_on_paper: ClassVar[bool] = False
+    slack: ClassVar[int] = 0  # pixels between marks that count as one, from view to view
 
     @property
     def channels(self) -> int:
@@ -36,6 +37,14 @@ class Probability(Task, ABC):
             return value
         flat = value.reshape(-1, *value.shape[-3:])
         return F.interpolate(flat, size, mode="bilinear").reshape(*value.shape[:-2], *size)
+
+    def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
+        """``agreement``: percent of what either marks (half or more) that the other marks too, within ``slack`` pixels
+        (the Dice coefficient where that is 0)."""
+        marks = [((value >= 0.5) & carried.valid).float() for value in (own, carried.value)]
+        near = [F.max_pool2d(mark, 2 * self.slack + 1, stride=1, padding=self.slack) for mark in marks]
+        matched = (marks[0] * near[1]).sum() + (marks[1] * near[0]).sum()
+        return {"agreement": torch.stack([100 * matched, marks[0].sum() + marks[1].sum()])}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """Everywhere: the constant with the best F-measure."""

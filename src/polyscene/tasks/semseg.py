@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from polyscene import losses
 from polyscene.metrics.segmentation import MeanIoU
 from polyscene.ranges import Share
-from polyscene.tasks.base import Legend, Metric, Task
+from polyscene.tasks.base import Legend, Metric, Task, summed
 from polyscene.types import Target
 
 CHOSEN = (  # calm on a page; the first 13 suit the 13 NYU classes
@@ -66,6 +66,10 @@ class SemanticSegmentation(Task):
 
     def metric(self) -> Metric:
         return MeanIoU(self.classes)
+
+    def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
+        """``agreement``: percent of the pixels that are of the same class."""
+        return {"agreement": summed((own == carried.value) * 100.0, carried.valid)}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """The commonest class."""
