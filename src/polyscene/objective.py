@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from polyscene.decoders.blocks import resize
 from polyscene.tasks import Task
@@ -37,9 +38,11 @@ class Objective:
         for auxiliary in predictions.auxiliary:
             for name, raw in auxiliary.maps.items():
                 if name in batch.targets:
-                    loss = self._loss(auxiliary.tasks[name], raw, batch.targets[name], scale)
+                    target = _where(auxiliary.valid, batch.targets[name])
+                    loss = self._loss(auxiliary.tasks[name], raw, target, scale)
                     parts[f"{auxiliary.name}.{name}"] = loss
-                    total = total + auxiliary.weight * self.weights.get(name, auxiliary.tasks[name].weight) * loss
+                    weight = self.weights.get(name, auxiliary.tasks[name].weight) * auxiliary.shares.get(name, 1.0)
+                    total = total + auxiliary.weight * weight * loss
                 else:
                     total = total + raw.sum() * 0
         return Report(total, by_task, parts)
@@ -50,3 +53,11 @@ class Objective:
             target = task.zoom(target, scale)
         flat = resize(raw.flatten(0, 1), target.value.shape[-2:])
         return task.loss(flat.unflatten(0, raw.shape[:2]), target)
+
+
+def _where(valid: Bool[Tensor, "b v 1 _ _"] | None, target: Target) -> Target:
+    """The label where an auxiliary's maps are to be judged."""
+    if valid is None:
+        return target
+    judged = F.interpolate(valid.flatten(0, 1).float(), target.valid.shape[-2:], mode="nearest-exact") > 0.5
+    return Target(target.value, target.valid & judged.unflatten(0, valid.shape[:2]))

@@ -104,12 +104,15 @@ class Auxiliary:
     """Extra maps to be supervised in training: initial predictions, deep supervision, renderings.
 
     ``tasks`` may hold variants of the model's own (log-bins, two-class edges); the key says which target is read.
+    Where ``valid`` is false the maps say nothing, and are not judged. ``shares`` multiply the ``weight`` of tasks.
     """
 
     maps: dict[str, Float[Tensor, "b v _ _ _"]]
     tasks: dict[str, Task]
     weight: float = 1.0
     name: str = "auxiliary"
+    valid: Bool[Tensor, "b v 1 _ _"] | None = None
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
