@@ -8,15 +8,16 @@ H = K_source R inv(K_reference) and e = K_source t, so all planes share one homo
 from __future__ import annotations
 
 import math
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from . import _cost_volume_torch as sweep_torch
+from . import _cost_volume_torch
 
 Implementation = Literal["auto", "torch", "numba", "triton"]
+IMPLEMENTATIONS = get_args(Implementation)
 RIGID = 1e-3  # how far a rotation may be from orthonormal: what float32 and six printed digits leave, with room
 
 
@@ -52,7 +53,7 @@ def plane_sweep(
     reference_intrinsics: Float[Tensor, "b 3 3"],
     source_intrinsics: Float[Tensor, "b 3 3"],
     source_from_reference: Float[Tensor, "b 4 4"],
-    inverse_depths: Float[Tensor, "planes"] | Float[Tensor, "b planes"],
+    inverse_depths: Float[Tensor, " planes"] | Float[Tensor, "b planes"],
     *,
     implementation: Implementation = "auto",
     return_inside: bool = False,
@@ -82,7 +83,7 @@ def plane_sweep(
     tracing = _tracing() or reference.is_meta
     if check and not tracing:
         check_cameras(*cameras, inverse_depths)
-    batch, channels, height, width = reference.shape
+    batch, _, height, width = reference.shape
     kept = torch.promote_types(reference.dtype, source.dtype)
     exact = torch.promote_types(kept, torch.float32)
     with torch.no_grad():
@@ -94,13 +95,19 @@ def plane_sweep(
     if not return_inside:
         return volume
     with torch.no_grad():
-        return volume, sweep_torch.inside(matrix, planes, height, width)
+        return volume, _cost_volume_torch.inside(matrix, planes, height, width)
 
 
-def _choose(implementation: str, features: Tensor) -> sweep_torch.Sweep:
-    if implementation not in ("auto", "torch"):
-        raise ValueError(f"plane_sweep has no implementation {implementation!r}: use auto or torch")
-    return sweep_torch.exportable if _tracing() else sweep_torch.sweep
+def _choose(implementation: str, features: Tensor) -> _cost_volume_torch.Sweep:
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"plane_sweep has no implementation {implementation!r}: use one of {', '.join(IMPLEMENTATIONS)}")
+    if _tracing():
+        return _cost_volume_torch.exportable
+    if implementation == "numba" or (implementation == "auto" and features.device.type == "cpu"):
+        from . import _cost_volume_numba
+
+        return _cost_volume_numba.sweep
+    return _cost_volume_torch.sweep
 
 
 def _tracing() -> bool:
@@ -128,7 +135,7 @@ def projection(
     return k_source @ torch.cat([motion[..., :3, :3] @ inverse, motion[..., :3, 3:]], -1)
 
 
-def inverse_depth_planes(count: int, nearest_m: float, farthest_m: float) -> Float[Tensor, "count"]:
+def inverse_depth_planes(count: int, nearest_m: float, farthest_m: float) -> Float[Tensor, " count"]:
     """``count`` inverse depths, evenly spaced from 1 / farthest to 1 / nearest. The farthest may be infinite.
 
     Raises:
@@ -137,7 +144,7 @@ def inverse_depth_planes(count: int, nearest_m: float, farthest_m: float) -> Flo
     if count < 2:
         raise ValueError(f"planes must be at least 2, not {count}: one plane has no range")
     if not (0 < nearest_m < farthest_m) or not math.isfinite(nearest_m):
-        raise ValueError(f"planes need 0 < nearest < farthest in metres, not nearest {nearest_m}, farthest {farthest_m}")
+        raise ValueError(f"planes need 0 < nearest < farthest in metres, not {nearest_m} and {farthest_m}")
     return torch.linspace(1 / farthest_m, 1 / nearest_m, count, dtype=torch.float64).float()
 
 
@@ -145,7 +152,7 @@ def check_cameras(
     reference_intrinsics: Float[Tensor, "b 3 3"],
     source_intrinsics: Float[Tensor, "b 3 3"],
     source_from_reference: Float[Tensor, "b 4 4"],
-    inverse_depths: Float[Tensor, "planes"] | Float[Tensor, "b planes"] | None = None,
+    inverse_depths: Float[Tensor, " planes"] | Float[Tensor, "b planes"] | None = None,
 ) -> None:
     """Refuses cameras and planes that mean nothing, naming the item of the batch. A few microseconds an item.
 
