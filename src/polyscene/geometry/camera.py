@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -69,3 +69,32 @@ def assumed_intrinsics(height: int, width: int, focal: float = 0.95) -> Float[Te
     """A guess for a picture of unknown camera: focal length ``focal`` times the longer side, centred."""
     length = focal * max(height, width)
     return torch.tensor([[length, 0.0, (width - 1) / 2], [0.0, length, (height - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+def check(
+    intrinsics: Float[Tensor, "b v 3 3"], world_from_camera: Float[Tensor, "b v 4 4"], known: Bool[Tensor, "b v"]
+) -> None:
+    """Refuses known cameras that no camera can be: ``ValueError`` names the sample, the view and the remedy."""
+    if intrinsics.is_meta:
+        return
+    intrinsics, pose = intrinsics.double(), world_from_camera.double()
+    rotation, eye = pose[..., :3, :3], torch.eye(4, dtype=torch.float64, device=pose.device)
+    focal = intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2]
+    orthonormal = (rotation @ rotation.mT - eye[:3, :3]).abs().amax((-2, -1)) < 1e-3
+    finite = intrinsics.isfinite().all(-1).all(-1), pose.isfinite().all(-1).all(-1)
+    form = (intrinsics[..., 1, 0].abs() < 1e-6) & ((intrinsics[..., 2, :] - eye[3, 1:]).abs() < 1e-6).all(-1)
+    last = ((pose[..., 3, :] - eye[3]).abs() < 1e-6).all(-1)
+    sound = {
+        "intrinsics are not finite": finite[0],
+        "focal lengths are not positive": (focal > 0).all(-1),
+        "intrinsics are not of the form (fx s cx; 0 fy cy; 0 0 1)": form,
+        "pose is not finite": finite[1],
+        "pose is no rigid motion": orthonormal & last & (torch.linalg.det(rotation) > 0),
+    }
+    bad = torch.stack([known & ~each for each in sound.values()])
+    if bad.any():
+        problem, sample, view = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"sample {sample} of the batch, view {view}: its {list(sound)[problem]}; repair the camera file "
+            "(metres, camera to world, pixels of the image), or declare the camera unknown"
+        )

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from polyscene.geometry.precision import without_autocast
+
 Implementation = Literal["auto", "torch", "numba"]
 AXES = ((0, 1), (0, 2), (1, 2))
 """Of each plane: the coordinates along its width and along its height."""
@@ -75,7 +77,7 @@ def sample_axes(
     _check_planes(planes)
     height, width = planes.shape[-2:]
     dtype = torch.promote_types(planes.dtype, torch.float32)
-    with torch.autocast(planes.device.type, enabled=False):
+    with without_autocast(planes):
         xy, xz, yz = (planes.to(dtype) / 3).unbind(1)
         across, down = hat(x.to(dtype), width), hat(y.to(dtype), height)
         return (
@@ -95,7 +97,7 @@ def hat(coordinates: Float[Tensor, "n"], texels: int) -> Float[Tensor, "n texels
 def _sample_torch(planes: Tensor, points: Tensor) -> Tensor:
     batch, _, channels, height, width = planes.shape
     dtype = torch.promote_types(planes.dtype, torch.float32)
-    with torch.autocast(planes.device.type, enabled=False):
+    with without_autocast(planes):
         places = torch.stack([points[..., pair] for pair in AXES], 1).to(dtype)
         places = places.expand(batch, 3, -1, 2).reshape(3 * batch, -1, 1, 2)
         found = functional.grid_sample(

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from polyscene.geometry import triplane
+from polyscene.geometry.precision import without_autocast
 
 Implementation = Literal["auto", "torch", "numba"]
 Rendered = tuple[dict[str, Tensor], Tensor]
@@ -30,7 +31,7 @@ def weights(
             f"a ray needs two samples or more, as many depths as densities: {depths.shape[-1]}, {density.shape[-1]}"
         )
     dtype = torch.promote_types(density.dtype, torch.float32)
-    with torch.autocast(density.device.type, enabled=False):
+    with without_autocast(density):
         density, depths = density.to(dtype), depths.to(dtype)
         thickness = functional.softplus((density[..., 1:] + density[..., :-1]) / 2 - 1) * depths.diff()
         before = functional.pad(thickness[..., :-1].cumsum(-1), (1, 0)).neg().exp()
@@ -54,7 +55,7 @@ def composite(
     under autocast too.
     """
     share = weights(density, depths, opaque_tail=opaque_tail)
-    with torch.autocast(density.device.type, enabled=False):
+    with without_autocast(density):
         return (
             torch.einsum("bns,bnsc->bnc", share, values.to(share.dtype)),
             (share * depths.to(share.dtype)).sum(-1),
@@ -179,7 +180,7 @@ def _recomputed(part: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tup
 
 def _hide(planes: Tensor, mlps: Sequence[nn.Sequential]) -> Tensor:
     """The planes after the first layers of all MLPs, before their softplus."""
-    with torch.autocast(planes.device.type, enabled=False):
+    with without_autocast(planes):
         weight = torch.cat([mlp[0].weight for mlp in mlps])
         bias = torch.cat([mlp[0].bias for mlp in mlps])
         wide = functional.conv2d(planes.to(weight.dtype).flatten(0, 1), weight[:, :, None, None], bias)
