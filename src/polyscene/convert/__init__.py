@@ -3,6 +3,7 @@
 from polyscene import parts
 
 CONVERTERS = {
+    "invpt": "polyscene.convert.invpt:InvPT",
     "mti_net": "polyscene.convert.mti_net:MtiNet",
 }
 

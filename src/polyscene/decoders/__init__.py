@@ -3,8 +3,12 @@
 from polyscene import parts
 
 DECODERS = {
+    "invpt": "polyscene.decoders.invpt:InvPT",
+    "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
     "multi_head": "polyscene.decoders.multi_head:MultiHead",
     "single_task": "polyscene.decoders.single_task:SingleTask",
 }
 
-__getattr__ = parts.exports(DECODERS)
+_BLOCKS = {"xTAM": "polyscene.decoders.xtam:xTAM"}  # usable alone
+
+__getattr__ = parts.exports({**DECODERS, **_BLOCKS})
