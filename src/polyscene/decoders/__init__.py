@@ -6,6 +6,7 @@ DECODERS = {
     "invpt": "polyscene.decoders.invpt:InvPT",
     "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
     "multi_head": "polyscene.decoders.multi_head:MultiHead",
+    "vit_light": "polyscene.decoders.vit_light:ViTLight",
     "single_task": "polyscene.decoders.single_task:SingleTask",
 }
 
