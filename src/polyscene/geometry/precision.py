@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[object, None]:
-    """Keeps coordinates and sums in the precision they come in, on the device of ``like`` (``meta`` has no autocast)."""
+    """Sums keep the precision they come in, on the device of ``like``; ``meta`` has no autocast."""
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

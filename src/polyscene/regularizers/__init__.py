@@ -2,6 +2,9 @@
 
 from polyscene import parts
 
-REGULARIZERS: dict[str, str] = {}
+REGULARIZERS = {
+    "triplane": "polyscene.regularizers.triplane:TriplaneRegularizer",
+    "plain_head": "polyscene.regularizers.plain_head:PlainHead",
+}
 
 __getattr__ = parts.exports(REGULARIZERS)
