@@ -46,11 +46,11 @@ def build(named: dict[str, nn.Parameter], settings: Optimiser) -> torch.optim.Op
     parts = groups(named, settings)
     match settings.name:
         case "sgd":
-            return torch.optim.SGD(parts, lr=settings.lr, momentum=settings.momentum, foreach=True)
+            return torch.optim.SGD(parts, lr=settings.lr, momentum=settings.momentum, fused=True)
         case "adam":
-            return torch.optim.Adam(parts, lr=settings.lr, betas=settings.betas, foreach=True)
+            return torch.optim.Adam(parts, lr=settings.lr, betas=settings.betas, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parts, lr=settings.lr, betas=settings.betas, foreach=True)
+            return torch.optim.AdamW(parts, lr=settings.lr, betas=settings.betas, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
