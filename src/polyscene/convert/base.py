@@ -1,9 +1,9 @@
 """The contract of a converter: a reference's state dict in, ours out, and nothing lost on the way unseen.
 
-    converter = MtiNet({"tasks": ["semseg", "depth"], "channels": {"semseg": 40, "depth": 1}})
-    converted = convert(converter, torch.load("checkpoint.pth.tar", weights_only=True)["model"])
-    model = load(converter, converted)
-    outputs = raw(converter, model, images)  # under the reference's names
+converter = MtiNet({"tasks": ["semseg", "depth"], "channels": {"semseg": 40, "depth": 1}})
+converted = convert(converter, torch.load("checkpoint.pth.tar", weights_only=True)["model"])
+model = load(converter, converted)
+outputs = raw(converter, model, images)  # under the reference's names
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from polyscene import parts
 DECODERS = {
     "invpt": "polyscene.decoders.invpt:InvPT",
     "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
+    "mti_net": "polyscene.decoders.mti_net:MtiNet",
     "multi_head": "polyscene.decoders.multi_head:MultiHead",
     "vit_light": "polyscene.decoders.vit_light:ViTLight",
     "single_task": "polyscene.decoders.single_task:SingleTask",

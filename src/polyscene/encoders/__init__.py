@@ -27,6 +27,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     import torch
 
     from polyscene import parts
+    from polyscene.encoders.hrnet import HRNet
     from polyscene.encoders.pretrained import state_of
     from polyscene.encoders.timm_pyramid import FAMILIES, TimmPyramid
     from polyscene.encoders.timm_vit import TimmViT
@@ -44,7 +45,8 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     extra = FAMILIES.get(family, {})
     if reserved := sorted(_RESERVED & set(options)):
         raise ValueError(f"encoder {name}: {', '.join(reserved)} cannot be set here; weights are named by pretrained")
-    own = {key: value for key, value in options.items() if key not in ("blocks", "out_indices", "mean", "std")}
+    ours = {"blocks", "out_indices", "mean", "std"} | ({"upsample"} if family == "hrnet" else set())
+    own = {key: value for key, value in options.items() if key not in ours}
     for resizable in _RESIZABLE:
         try:
             with torch.device("meta"):
@@ -66,6 +68,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     strides = probe.feature_info.reduction()
     kind: Any = TimmViT if len(set(strides)) == 1 else TimmPyramid
     if kind is TimmPyramid:
+        kind = HRNet if family == "hrnet" else TimmPyramid
         places = zip(probe.feature_info.out_indices, strides, strict=True)
         options = {"out_indices": tuple(index for index, stride in places if stride >= 4), **extra, **options}
     try:
@@ -88,6 +91,7 @@ def __getattr__(attribute: str) -> Any:
 
     table = {
         "Encoder": "polyscene.encoders.base:Encoder",
+        "HRNet": "polyscene.encoders.hrnet:HRNet",
         "TimmPyramid": "polyscene.encoders.timm_pyramid:TimmPyramid",
         "TimmViT": "polyscene.encoders.timm_vit:TimmViT",
     }
