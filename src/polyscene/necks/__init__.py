@@ -2,6 +2,9 @@
 
 from polyscene import parts
 
-NECKS: dict[str, str] = {}
+NECKS: dict[str, str] = {
+    "cross_view": "polyscene.necks.cross_view:CrossView",
+    "plain_branch": "polyscene.necks.plain_branch:PlainBranch",
+}
 
 __getattr__ = parts.exports(NECKS)

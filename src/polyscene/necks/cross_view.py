@@ -1,0 +1,150 @@
+"""The cross-view module (CvM): correlations between neighbouring views, for every task and beside any encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polyscene.geometry.cost_volume import inverse_depth_planes
+from polyscene.necks.base import Neck
+from polyscene.necks.fusion import Fusion, Place
+from polyscene.necks.matching import WIDTH, MultiViewTransformer, SpatialEncoder
+from polyscene.necks.neighbours import Neighbours, check, find
+from polyscene.necks.volume import Alone, CostVolume, Outside
+from polyscene.ranges import Positive, Several, Share
+from polyscene.types import Camera, Features, Travels
+
+Mode = Literal["auto", "pair", "single"]
+Volume = Literal["planes", "constant", "none"]
+Scale = Literal["metric", "baseline"]
+Poses = Literal["given", "shuffled"]
+
+REACH: dict[str, tuple[float, float]] = {"metric": (0.5, 10.0), "baseline": (3.0, 100.0)}  # nearest, farthest
+
+
+class CrossView(Neck):
+    """Spatial-aware encoder, multi-view transformer and cost volume, concatenated with the encoder's features
+    (arXiv 2511.20646, section 3; it has no public code, so what the paper leaves open are keywords).
+
+    A view's neighbours are the other views of its sample, the nearest two of more than three; not those that are
+    padded, of unknown camera, or show nothing in common (counted in ``apart``). A view without any is its own
+    neighbour at its own place, as if it had been duplicated. A batch of single views is computed once.
+
+    ``mode``: "auto" takes neighbours where there are; "pair" demands them in training; "single" never looks.
+    ``single_share`` of the samples are taken for single views in training.
+
+    ``planes`` lie between ``nearest`` and ``farthest``, uniform in inverse depth: 0.5 and 10 m unless given, where
+    indoor scenes are. The paper's 0.0001 to 10, read as inverse metres, is ``nearest=0.1, farthest=10000``, which
+    leaves 24 of 128 planes to that range. With ``scale="baseline"``, for poses of unknown scale, they are counted in
+    distances to the neighbours, 3 and 100 unless given. ``alone`` and ``outside``: see ``CostVolume``.
+
+    ``fusion``: where it joins the pyramid, see ``Fusion``. ``volume="constant"`` or "none" and ``poses="shuffled"``
+    are controls.
+
+    Streaming remembers what the spatial-aware encoder made of the frame before, so that a frame costs one pass of it
+    and is exactly what it would be as one of that pair.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        *,
+        mode: Mode = "auto",
+        planes: Several = 128,
+        nearest: Positive | None = None,
+        farthest: Positive | None = None,
+        scale: Scale = "metric",
+        single_share: Share = 0.0,
+        alone: Alone = "duplicate",
+        outside: Outside = "zero",
+        fusion: Place = "last",
+        volume: Volume = "planes",
+        poses: Poses = "given",
+    ) -> None:
+        super().__init__()
+        for keyword, value, among in (
+            ("mode", mode, Mode), ("scale", scale, Scale), ("alone", alone, Alone), ("outside", outside, Outside),
+            ("volume", volume, Volume), ("poses", poses, Poses),
+        ):  # fmt: skip
+            if value not in get_args(among):
+                raise ValueError(f"cross_view: {keyword} is one of {', '.join(get_args(among))}, not {value!r}")
+        if not 0 <= single_share <= 1:
+            raise ValueError(f"cross_view: single_share is a probability, not {single_share}")
+        self.mode, self.scale, self.poses, self.single_share = mode, scale, poses, single_share
+        default = REACH[scale]
+        self.reach = (default[0] if nearest is None else nearest, default[1] if farthest is None else farthest)
+        self.apart: Tensor | int = 0
+        self.encoder = SpatialEncoder()
+        self.transformer = MultiViewTransformer()
+        self.norm = nn.GroupNorm(1, WIDTH)
+        inverse_depths = inverse_depth_planes(planes, *self.reach)
+        self.volume = None if volume == "none" else CostVolume(inverse_depths, alone, outside, volume == "constant")
+        self.fusion = Fusion(in_channels, strides, WIDTH + (planes if self.volume else 0), fusion)
+        self.channels, self.strides = self.fusion.channels, self.fusion.strides
+
+    def forward(
+        self,
+        features: Features,
+        images: Float[Tensor, "b v 3 h w"],
+        camera: Camera | None,
+        present: Bool[Tensor, "b v"],
+        memory: Frame | None = None,
+    ) -> tuple[Features, Frame | None]:
+        batch, views, _, *size = images.shape
+        if self.mode == "pair" and self.training and views == 1:
+            raise ValueError(
+                "cross_view: this batch has one view a sample, and mode=pair trains on two or more; ask the data set "
+                "for neighbours, or set mode to auto"
+            )
+        maps = self.encoder(images.flatten(0, 1)).unflatten(0, (batch, views))
+        frame = None
+        if camera is not None and self.mode != "single":
+            frame = Frame(maps, camera, camera.known & present, (size[0], size[1]))
+        scene = frame and frame.beside(memory)
+        neighbours = scene and self._neighbours(scene)
+        matched = (scene.maps if scene else maps).flatten(0, 1)
+        matched = self.transformer(matched, neighbours and neighbours.rows).unflatten(0, (batch, -1))
+        parts = [self.norm(matched[:, :views].flatten(0, 1))]
+        if self.volume is not None:
+            parts.insert(0, self.volume(matched, neighbours, views))
+        return self.fusion(features, torch.cat(parts, 1)), None if self.training else frame
+
+    def _neighbours(self, scene: Frame) -> Neighbours | None:
+        if scene.maps.shape[1] == 1:
+            return None
+        usable = scene.usable
+        if not (torch.compiler.is_compiling() or usable.is_meta):
+            check(scene.camera, usable)
+        if self.training and self.single_share:
+            usable = usable & (torch.rand(len(usable), 1, device=usable.device) >= self.single_share)
+        neighbours = find(scene.camera, usable, scene.size, self.reach, self.scale == "baseline")
+        self.apart = self.apart + neighbours.apart
+        return neighbours.shuffled() if self.poses == "shuffled" else neighbours
+
+
+@dataclass(frozen=True)
+class Frame(Travels):
+    """What matching needs of the views of one moment: their maps from the spatial-aware encoder and their cameras;
+    ``usable`` are those that can have and be neighbours; ``size`` is the images', (h, w)."""
+
+    maps: Float[Tensor, "b v c h w"]
+    camera: Camera
+    usable: Bool[Tensor, "b v"]
+    size: tuple[int, int]
+
+    def beside(self, other: Frame | None) -> Frame:
+        """With the views of another moment as further views; itself where there is none, or of another size."""
+        if other is None or other.size != self.size or len(other.maps) != len(self.maps):
+            return self
+        camera = Camera(*(torch.cat(both, 1) for both in zip(_parts(self.camera), _parts(other.camera), strict=True)))
+        maps, usable = torch.cat([self.maps, other.maps], 1), torch.cat([self.usable, other.usable], 1)
+        return Frame(maps, camera, usable, self.size)
+
+
+def _parts(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    return camera.intrinsics, camera.world_from_camera, camera.known
