@@ -118,6 +118,12 @@ def _forward(here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: 
 
 
 @njit(cache=True, fastmath=FLOATS, nogil=True)
+def _add(total: Any, share: Any, row: Any) -> None:
+    for i in range(len(total)):
+        total[i] += share * row[i]
+
+
+@njit(cache=True, fastmath=FLOATS, nogil=True)
 def _backward(
     here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: int, end: int,
     arrived: Any, to_here: Any, to_there: Any,
@@ -161,32 +167,23 @@ def _backward(
                     count += 1
                 else:
                     value[tap] += owed * scale
+        feature, due = here[pixel, first:end], to_here[pixel, first:end]
+        due[:] = 0
         full = count - count % 4
-        for i in range(first, end):
-            to_here[pixel, i] = 0
         for k in range(0, full, 4):
-            p, q = plain[touched[k]], plain[touched[k + 1]]
-            r, s = plain[touched[k + 2]], plain[touched[k + 3]]
             a, b = value[touched[k]], value[touched[k + 1]]
             c, e = value[touched[k + 2]], value[touched[k + 3]]
-            for i in range(first, end):
-                to_here[pixel, i] += a * there[p, i] + b * there[q, i] + c * there[r, i] + e * there[s, i]
-            for i in range(first, end):
-                to_there[p, i] += a * here[pixel, i]
-            for i in range(first, end):
-                to_there[q, i] += b * here[pixel, i]
-            for i in range(first, end):
-                to_there[r, i] += c * here[pixel, i]
-            for i in range(first, end):
-                to_there[s, i] += e * here[pixel, i]
+            p, q = there[plain[touched[k]], first:end], there[plain[touched[k + 1]], first:end]
+            r, s = there[plain[touched[k + 2]], first:end], there[plain[touched[k + 3]], first:end]
+            for i in range(len(due)):
+                due[i] += a * p[i] + b * q[i] + c * r[i] + e * s[i]
         for k in range(full, count):
-            p, a = plain[touched[k]], value[touched[k]]
-            for i in range(first, end):
-                to_here[pixel, i] += a * there[p, i]
-            for i in range(first, end):
-                to_there[p, i] += a * here[pixel, i]
+            _add(due, value[touched[k]], there[plain[touched[k]], first:end])
+        for k in range(count):
+            _add(to_there[plain[touched[k]], first:end], value[touched[k]], feature)
 
 
+@torch.compiler.disable
 def sweep(reference: Tensor, source: Tensor, projection: Tensor, inverse_depths: Tensor) -> Tensor:
     """(b, c, h, w) features -> (b, planes, h, w), storing nothing but the arguments for the way back."""
     return _Sweep.apply(reference, source, projection, inverse_depths)

@@ -1,4 +1,4 @@
-"""The plane sweep in torch: correlate tiles of the reference with the part of the source that they can see, then look up.
+"""The plane sweep in torch: correlate tiles of the reference with what they can see of the source, then look up.
 
 <f, bilinear(g, p)> is bilinear(<f, g>, p): one matrix product for a tile of reference pixels and the window that its
 epipolar segments cross, then a look-up in maps of one channel, where warping would gather all of them.
@@ -58,7 +58,7 @@ def inside(
 
 def _grid(samples: Float[Tensor, "*n 2"], height: int, width: int) -> Tensor:
     """Pixel coordinates as grid_sample counts them without align_corners, which maps of one pixel survive."""
-    return (2 * samples + 1) / samples.new_tensor([width, height]) - 1
+    return torch.stack([(2 * samples[..., 0] + 1) / width - 1, (2 * samples[..., 1] + 1) / height - 1], -1)
 
 
 def exportable(
@@ -84,6 +84,7 @@ def exportable(
     return torch.cat(parts, 1).transpose(1, 2).reshape(batch, -1, height, width)
 
 
+@torch.compiler.disable
 def sweep(reference: Tensor, source: Tensor, projection: Tensor, inverse_depths: Tensor) -> Tensor:
     """(b, c, h, w) features -> (b, planes, h, w), storing nothing but the arguments for the way back."""
     return _Sweep.apply(reference, source, projection, inverse_depths)
@@ -172,7 +173,7 @@ class _Sweep(torch.autograd.Function):
                 here = reference[item, :, tile[0], tile[1]]
                 there = source[item, :, tile[2], tile[3]]
                 arrived = gradient[item, :, tile[0], tile[1]].flatten(1).T * channels**-0.5
-                maps = here.new_zeros(len(arrived), 1, tall, wide)  # of the look-up only the shape matters: it is linear
+                maps = here.new_zeros(1).expand(len(arrived), 1, tall, wide)  # the look-up is linear: any values do
                 spread = torch.ops.aten.grid_sampler_2d_backward(
                     arrived[:, None, None], maps, grid, 0, 0, False, [True, False]
                 )[0].flatten(1)

@@ -8,7 +8,9 @@ H = K_source R inv(K_reference) and e = K_source t, so all planes share one homo
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args, overload
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any, Literal, get_args, overload
 
 import torch
 from jaxtyping import Bool, Float
@@ -84,30 +86,51 @@ def plane_sweep(
     if check and not tracing:
         check_cameras(*cameras, inverse_depths)
     batch, _, height, width = reference.shape
-    kept = torch.promote_types(reference.dtype, source.dtype)
-    exact = torch.promote_types(kept, torch.float32)
-    with torch.no_grad():
-        matrix = projection(*cameras).to(reference.device, exact)
-        planes = inverse_depths.to(reference.device, exact).expand(batch, -1)
-    with torch.autocast(reference.device.type, enabled=False):
-        volume = _choose(implementation, reference)(reference.to(exact), source.to(exact), matrix, planes)
-        volume = volume.to(kept)
-    if not return_inside:
-        return volume
-    with torch.no_grad():
-        return volume, _cost_volume_torch.inside(matrix, planes, height, width)
+    kept = reference.dtype if reference.dtype == source.dtype else torch.promote_types(reference.dtype, source.dtype)
+    exact = torch.float64 if kept == torch.float64 else torch.float32
+    matrix = projection(*cameras).to(reference.device, exact)
+    planes = inverse_depths.detach().to(reference.device, exact).expand(batch, -1)
+    with _unmixed(reference.device.type):
+        volume = _choose(implementation, reference)(reference.to(exact), source.to(exact), matrix, planes).to(kept)
+    return (volume, _cost_volume_torch.inside(matrix, planes, height, width)) if return_inside else volume
+
+
+def _unmixed(device: str) -> AbstractContextManager[Any]:
+    """Without autocast, where there is one: a graph shall not hold what does nothing."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _choose(implementation: str, features: Tensor) -> _cost_volume_torch.Sweep:
     if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"plane_sweep has no implementation {implementation!r}: use one of {', '.join(IMPLEMENTATIONS)}")
+        raise ValueError(
+            f"plane_sweep has no implementation {implementation!r}: use one of {', '.join(IMPLEMENTATIONS)}"
+        )
     if _tracing():
         return _cost_volume_torch.exportable
-    if implementation == "numba" or (implementation == "auto" and features.device.type == "cpu"):
-        from . import _cost_volume_numba
+    on_processor = features.device.type == "cpu"
+    if features.is_meta or implementation == "torch":
+        return _cost_volume_torch.sweep
+    if implementation == "numba" and not on_processor:
+        raise ValueError(f"plane_sweep's numba implementation runs on processors, not on {features.device}")
+    if implementation == "triton" or (implementation == "auto" and features.is_cuda and find_spec("triton")):
+        return _triton(features)
+    if on_processor:
+        from ._cost_volume_numba import sweep
 
-        return _cost_volume_numba.sweep
+        return sweep
     return _cost_volume_torch.sweep
+
+
+def _triton(features: Tensor) -> _cost_volume_torch.Sweep:
+    if not find_spec("triton"):
+        raise ValueError("plane_sweep's triton implementation needs the package triton, which is not installed")
+    from ._cost_volume_triton import runs_on, sweep
+
+    if not runs_on(features):
+        raise ValueError(f"plane_sweep's triton implementation runs on CUDA, not on {features.device}")
+    return sweep
 
 
 def _tracing() -> bool:
@@ -127,7 +150,7 @@ def projection(
     """
     exact = torch.float32 if reference_intrinsics.device.type == "mps" else torch.float64
     k_reference, k_source, motion = (
-        matrix.to(exact) for matrix in (reference_intrinsics, source_intrinsics, source_from_reference)
+        matrix.detach().to(exact) for matrix in (reference_intrinsics, source_intrinsics, source_from_reference)
     )
     a, b, c = k_reference.unbind(-2)
     adjugate = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
