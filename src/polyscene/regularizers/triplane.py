@@ -150,7 +150,8 @@ class TriplaneRegularizer(Regularizer):
         return maps, as_map(parts[0][1][..., None]), None if seen is None else as_map(seen[..., None])
 
     def _mlps(self) -> Iterator[tuple[Any, Any]]:
-        return zip(self.density, self.values, strict=True)
+        for density, values in zip(self.density, self.values, strict=True):
+            yield density, dict(values.items())
 
     def _along(self, planes: Float[Tensor, "bv 3 c h w"], w: Float[Tensor, " s"]) -> list[Rays]:
         """Each view along its own rays, which run along w on a grid."""
