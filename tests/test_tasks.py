@@ -13,9 +13,12 @@ TASKS: dict[str, Task] = {
     "semseg, balanced": SemanticSegmentation(classes=("a", "b", "c"), balance=0.5),
     **{f"depth, {encoding}": Depth(encoding=encoding) for encoding in ("log", "metres", "inverse", "log_bins")},
     "depth, disparity": Depth(encoding="disparity"),
+    "depth, inverse_linear": Depth(encoding="inverse_linear"),
     "normals": Normals(),
     "edges": Edges(),
     "saliency": Saliency(),
+    "edges, two classes": Edges(two_class=True),
+    "saliency, two classes": Saliency(two_class=True),
 }
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 
@@ -117,7 +120,7 @@ def test_mirrored_normals_look_the_other_way() -> None:
     assert torch.equal(flipped[..., 1:, :, :], known.value[..., 1:, :, :].flip(-1))
 
 
-@pytest.mark.parametrize("encoding", ["log", "inverse", "log_bins", "disparity"])
+@pytest.mark.parametrize("encoding", ["log", "inverse", "log_bins", "disparity", "inverse_linear"])
 def test_depth_is_positive_and_finite_whatever_comes_out(encoding: str) -> None:
     task = tasks.build({"type": "Depth", "encoding": encoding, "near": 0.5, "far": 10.0})
     for size in (1.0, 1e4):
@@ -177,3 +180,25 @@ def test_balance_lets_a_rare_class_count_as_much_as_a_common_one() -> None:
         pull[balance] = float((gradient[0, 0, 1:][rare].sum() / gradient[0, 0, 1:][~rare].sum()).abs())
     assert pull[0.0] == pytest.approx(1 / 99, rel=1e-3)
     assert pull[1.0] == pytest.approx(1, rel=0.6)  # shares are smoothed by a pixel
+
+
+def test_inverse_linear_reads_what_densemtl_puts_out() -> None:
+    task = Depth(encoding="inverse_linear", near=0.5, far=80.0)
+    metres = torch.tensor([0.6, 1.0, 10.0, 79.0]).reshape(1, 1, 1, 2, 2)
+    raw = 65536 / (100 * metres + 1)
+    torch.testing.assert_close(task.activate(raw), metres)
+    everywhere = torch.ones_like(metres, dtype=torch.bool)
+    assert task.loss(raw, Target(metres, everywhere)).item() < 1e-3
+    errors = torch.tensor([1.0, -2.0, 10.0, -4.0]).reshape(metres.shape)  # the bend is at 2
+    expected = (1 + 2 + (100 + 4) / 4 + (16 + 4) / 4) / 4
+    assert task.loss(raw + errors, Target(metres, everywhere)).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Edges, Saliency])
+def test_two_classes_are_one_probability_and_its_rest(kind: type[Edges] | type[Saliency]) -> None:
+    one, two = kind(), kind(two_class=True)
+    scores = torch.randn(2, 1, 2, 5, 6)
+    odds = scores[..., 1:, :, :] - scores[..., :1, :, :]
+    torch.testing.assert_close(two.activate(scores), scores.softmax(-3)[..., 1:, :, :])
+    known = label(one, (5, 6))
+    torch.testing.assert_close(two.loss(scores, known), one.loss(odds, known))

@@ -49,6 +49,13 @@ def multiscale_gradient(prediction: Tensor, truth: Tensor, valid: Tensor, scales
     return total / scales
 
 
+def berhu(prediction: Tensor, truth: Tensor, valid: Tensor, share: float = 0.2) -> Tensor:
+    """Reverse Huber: absolute errors up to ``share`` of the largest of the batch, squares beyond; Laina et al. 2016."""
+    error = torch.where(valid, prediction - truth, 0.0).abs()
+    bend = (share * error.max()).detach().clamp_min(1e-6)
+    return mean_where(torch.where(error <= bend, error, (error.square() + bend**2) / (2 * bend)), valid)
+
+
 def angular(raw: Tensor, normals: Tensor, valid: Tensor) -> Tensor:
     """Mean of 1 - cos(angle) plus the L1 distance of the unit vectors, halved: smooth far off, sharp close by."""
     unit = F.normalize(raw, dim=-3, eps=1e-6)

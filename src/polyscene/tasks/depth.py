@@ -16,7 +16,8 @@ from polyscene.ranges import Amount, Positive, Several, Share
 from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
 
-Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity"]
+Encoding = Literal["log", "metres", "inverse", "log_bins", "disparity", "inverse_linear"]
+_INVERSE_SCALE, _INVERSE_SHIFT = 655.36, 0.01  # 65536 / (centimetres + 1) in metres
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Depth(Task):
     """Depth along the optical axis in metres.
 
     ``encoding`` is what the network puts out: the logarithm; metres; the inverse (through a softplus); scores of
-    ``bins`` log-spaced depths whose expectation is taken; or a sigmoid disparity between ``1 / far`` and ``1 / near``
-    (Monodepth2's parametrisation). ``metres`` is trained by L1, as the field's papers do; the others by the
+    ``bins`` log-spaced depths whose expectation is taken; a sigmoid disparity between ``1 / far`` and ``1 / near``
+    (Monodepth2's parametrisation); or DenseMTL's 65536 / (centimetres + 1), unbounded. ``metres`` is trained by L1, as
+    the field's papers do; ``inverse_linear`` by the reverse Huber loss, as DenseMTL does; the others by the
     scale-invariant log loss with ``variance_focus`` plus ``gradient`` times the multi-scale gradient loss.
     """
 
@@ -74,6 +76,9 @@ class Depth(Task):
                 return -(F.softplus(raw) + 1 / self.far).log()
             case "disparity":
                 return -(1 / self.far + (1 / self.near - 1 / self.far) * raw.sigmoid()).log()
+            case "inverse_linear":
+                least, most = (_inverse_linear(math.exp(log)) for log in (high + 1, low - 1))
+                return (_INVERSE_SCALE / raw.clamp(least, most) - _INVERSE_SHIFT).log()
             case "log_bins":
                 centres = torch.linspace(low, high, self.bins, device=raw.device, dtype=raw.dtype)
                 return (raw.softmax(-3) * centres[:, None, None]).sum(-3, keepdim=True)
@@ -82,6 +87,8 @@ class Depth(Task):
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         if self.encoding == "metres":
             return losses.mean_where((raw - target.value).abs(), target.valid)
+        if self.encoding == "inverse_linear":
+            return losses.berhu(raw, _inverse_linear(torch.where(target.valid, target.value, 1.0)), target.valid)
         prediction = self._log(raw)
         truth = torch.where(target.valid, target.value, 1.0).clamp_min(1e-3).log()
         main = losses.scale_invariant_log(prediction, truth, target.valid, self.variance_focus)
@@ -136,3 +143,7 @@ class Depth(Task):
         digits = 1 if limits["high"] - limits["low"] >= 0.3 else 2
         ticks = tuple((place, f"{1 / inverse[round(place * 127)]:.{digits}f} m") for place in (0.0, 0.5, 1.0))
         return Legend(ramp=self.draw(1 / inverse[None, None], **limits), ticks=ticks)
+
+
+def _inverse_linear(metres: Any) -> Any:
+    return _INVERSE_SCALE / (metres + _INVERSE_SHIFT)

@@ -39,7 +39,7 @@ class Edges(Probability):
         return Target(flat.reshape(nearest.value.shape).to(target.value.dtype), nearest.valid)
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
-        return losses.balanced_binary(raw, target.value, target.valid, self.positive_weight)
+        return losses.balanced_binary(self.logit(raw), target.value, target.valid, self.positive_weight)
 
     def metric(self) -> Metric:
         return QuickEdgeF()

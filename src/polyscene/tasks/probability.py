@@ -16,21 +16,27 @@ from polyscene.types import Target
 
 @dataclass(frozen=True)
 class Probability(Task, ABC):
-    """``ink_on_paper`` draws dark on white, as lines are; else bright on black."""
+    """``two_class``: two scores, whose softmax is the probability, instead of one, as some published networks have it.
+    ``ink_on_paper`` draws dark on white, as lines are; else bright on black."""
 
+    two_class: bool = False
     unit: ClassVar[str] = "probability"
     ink_on_paper: ClassVar[bool] = False
     slack: ClassVar[int] = 0  # pixels between marks that count as one, from view to view
 
     @property
     def channels(self) -> int:
-        return 1
+        return 2 if self.two_class else 1
+
+    def logit(self, raw: Tensor) -> Tensor:
+        """Raw output -> the logarithm of the odds, one channel."""
+        return raw[..., 1:, :, :] - raw[..., :1, :, :] if self.two_class else raw
 
     def accept(self, target: Target) -> Target:
         return binary(super().accept(target))
 
     def activate(self, raw: Tensor) -> Tensor:
-        return raw.sigmoid()
+        return self.logit(raw).sigmoid()
 
     def evaluate_at(self, value: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(value.shape[-2:]) == size:

@@ -24,7 +24,7 @@ class Saliency(Probability):
         count = target.valid.sum((-3, -2, -1), keepdim=True).clamp_min(1)
         share = salient.sum((-3, -2, -1), keepdim=True) / count
         weight = torch.where(salient > 0.5, 1 - share, share)
-        values = F.binary_cross_entropy_with_logits(raw, salient, weight=weight, reduction="none")
+        values = F.binary_cross_entropy_with_logits(self.logit(raw), salient, weight=weight, reduction="none")
         return losses.mean_where(values, target.valid)
 
     def metric(self) -> Metric:
