@@ -19,6 +19,7 @@ from torch import Tensor
 
 from polyscene.model import MultiTaskModel
 from polyscene.tasks import Task
+from polyscene.tasks.probability import Probability
 from polyscene.tasks.sets import SETS
 from polyscene.types import Predictions
 
@@ -149,4 +150,6 @@ def task_of(name: str, channels: int) -> Task:
     if known and known[0].classes:
         numbered = tuple(f"class {number}" for number in range(channels))
         return dataclasses.replace(known[0], classes=numbered)
+    if known and isinstance(known[0], Probability) and channels == 2:
+        return dataclasses.replace(known[0], two_class=True)
     raise ValueError(f"task {name!r} with {channels} channels is none of ours")

@@ -122,8 +122,9 @@ def attend(
 ) -> Float[Tensor, "n c h w"]:
     """Softmax over the places of ``key`` of (query · key) / √c, times ``value``, without the matrix of weights."""
     # The fused kernels want the channels of one place side by side.
-    tokens = (tensor.flatten(2).transpose(1, 2).contiguous()[:, None] for tensor in (query, key, value))
-    return F.scaled_dot_product_attention(*tokens)[:, 0].transpose(1, 2).unflatten(2, query.shape[-2:])
+    asking, asked, answers = (tensor.flatten(2).transpose(1, 2).contiguous()[:, None] for tensor in (query, key, value))
+    found = F.scaled_dot_product_attention(asking, asked, answers)[:, 0]
+    return found.transpose(1, 2).unflatten(2, query.shape[-2:])
 
 
 class Merge(nn.Module):
