@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from polyscene.tasks import Task
@@ -28,6 +28,7 @@ class Dataset(ABC):
 
     name: str
     tasks: Mapping[str, Task]
+    notes: Sequence[str] = ()  # what a user should know of the set before using it
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -43,6 +43,11 @@ class Cameras:
             raise BadSample(file, problem, remedy)
         return cls(file, size, torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32), tensors)
 
+    def posed(self, frame: str) -> bool:
+        """Whether the frame has a pose, and that a camera's."""
+        pose = self.poses.get(frame)
+        return pose is not None and pose.shape == (4, 4) and is_rigid(pose.double().numpy())
+
     def pose(self, frame: str, size: tuple[int, int]) -> Tensor:
         """(4, 4) of a frame whose image has this ``size`` (h, w)."""
         if size != self.size:
@@ -51,10 +56,9 @@ class Cameras:
             raise BadSample(self.file, problem, "correct image_size and intrinsics, or the image")
         if frame not in self.poses:
             raise BadSample(self.file, f"no pose for frame {frame}", "add its T_world_cam, or leave the frame out")
-        pose = self.poses[frame]
-        if pose.shape != (4, 4) or not is_rigid(pose.double().numpy()):
+        if not self.posed(frame):
             raise BadSample(self.file, f"T_world_cam of frame {frame} is no rigid motion", "give 4x4 camera to world")
-        return pose
+        return self.poses[frame]
 
 
 def _fit(focal: float, centre: float, side: int) -> bool:

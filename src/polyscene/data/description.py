@@ -82,15 +82,44 @@ def _split(value: Any) -> Any:
     return {"folder": value} if isinstance(value, str) else value
 
 
+class Limits(Strict):
+    """Which frames may be seen together with a frame: ``baseline`` metres apart, turned by ``rotation`` degrees at
+    most, sharing ``overlap`` of the picture at least, and ``within`` so many frames before or after it (any, if None).
+
+    The overlap is estimated at the depths that the labels have, or, where depth is not labelled, at the ``ranges``.
+    """
+
+    baseline: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (0.03, 0.4)
+    rotation: Annotated[float, Field(gt=0, le=180)] = 30.0
+    overlap: Annotated[float, Field(ge=0, le=1)] = 0.5
+    within: Annotated[int, Field(gt=0)] | None = 30
+    ranges: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 2.0, 4.0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Limits:
+        if self.baseline[0] >= self.baseline[1]:
+            raise ValueError(f"baseline: the least, {self.baseline[0]:g} m, must be below the most")
+        if not self.ranges:
+            raise ValueError("ranges: give one depth in metres or more")
+        return self
+
+    def __str__(self) -> str:
+        low, high = self.baseline
+        within = "" if self.within is None else f", within {self.within} frames"
+        return f"{low:g}-{high:g} m apart, turned by <= {self.rotation:g}°, overlap >= {self.overlap:.0%}{within}"
+
+
 class Description(Strict):
     """``cameras`` is a JSON file with image_size, intrinsics and frames (id, T_world_cam: 4x4 camera to world, metres,
-    OpenCV axes). ``root`` is relative to the description's own folder; ``${NAME:-default}`` reads the environment."""
+    OpenCV axes); ``neighbours`` says which frames make samples of several views. ``root`` is relative to the
+    description's own folder; ``${NAME:-default}`` reads the environment."""
 
     name: str
     root: str = "."
     images: str
     tasks: dict[str, Label] = {}
     cameras: str | None = None
+    neighbours: Limits = Limits()
     splits: dict[str, Annotated[Split, BeforeValidator(_split)]] = {}
     source: str | None = None
     licence: str | None = None

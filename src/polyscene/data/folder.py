@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from polyscene import tasks as task_table
-from polyscene.data import description, files
+from polyscene.data import description, files, neighbours
 from polyscene.data.base import BadSample, Dataset
 from polyscene.data.cache import cache_folder
 from polyscene.data.cameras import Cameras
-from polyscene.data.description import BadDescription, Description, Label
+from polyscene.data.description import BadDescription, Description, Label, Limits
 from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
+
+PROBED = 16  # frames whose depth is looked at for how far a set sees
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,13 @@ class Frame:
 class Folder(Dataset):
     """``path``: a folder with a ``polyscene.yaml``, or such a file, which may lie elsewhere and name its ``root``.
 
-    A sample holds ``views`` frames, each ``stride`` frames after the one before, within the split (all frames if None);
-    samples start at every ``step``-th frame. ``cache``: keep decoded files memory-mapped in the cache folder, some 2 MB
-    a frame of 640x480, for sets whose decoding would slow training. Views without known camera have
-    ``camera.known`` false. Raises ``BadDescription`` when made and ``BadSample`` in ``read``.
+    A sample holds ``views`` frames of the split (all frames if None): every ``step``-th frame and its neighbours, found
+    by their cameras within the description's ``neighbours`` limits, single keys of which the option of that name
+    overrides. A frame with too few neighbours makes a sample of fewer views, which ``notes`` count. With a ``stride``,
+    or where cameras are not described, each view is so many frames after the one before instead. ``cache``: keep
+    decoded files memory-mapped in the cache folder, some 2 MB a frame of 640x480, for sets whose decoding would slow
+    training. Views without known camera have ``camera.known`` false. Raises ``BadDescription`` when made and
+    ``BadSample`` in ``read``.
     """
 
     def __init__(
@@ -45,9 +51,10 @@ class Folder(Dataset):
         path: str | Path,
         split: str | None = None,
         views: int = 1,
-        stride: int = 1,
+        stride: int | None = None,
         step: int = 1,
         cache: bool = False,
+        neighbours: dict[str, Any] | None = None,
     ) -> None:
         self.description, self.root = description.load(path)
         self.file = description.locate(path)
@@ -57,16 +64,24 @@ class Folder(Dataset):
             _check_channels(name, label, self.tasks[name].value_channels, self.file)
         self.split = split
         self.frames = list_frames(self.description, self.root, split, self.file)
-        starts = range(0, len(self.frames) - (views - 1) * stride, step)
-        self.windows = [self.frames[start : start + views * stride : stride] for start in starts]
-        if not self.windows:
+        self.notes: list[str] = []
+        self._cache = cache_folder() / "decoded" if cache else None
+        self._found: dict[tuple[str, str | None], dict[str, Path]] = {}
+        apart = stride or 1
+        starts = range(0, len(self.frames) - (views - 1) * apart, step)
+        if not starts:
             where = f"split {split!r}" if split else "it"
             raise BadDescription(
                 f"{self.file}: {where} has {len(self.frames)} frames, too few for a sample of {views} views at stride "
-                f"{stride} (images: {self.root / self.description.images}); correct `images` or `splits`"
+                f"{apart} (images: {self.root / self.description.images}); correct `images` or `splits`"
             )
-        self._cache = cache_folder() / "decoded" if cache else None
-        self._found: dict[tuple[str, str | None], dict[str, Path]] = {}
+        if views > 1 and stride is None and self.cameras is not None:
+            self.windows = self._neighbourhoods(self.cameras, views, step, self._limits(neighbours))
+        elif neighbours is not None and views > 1:
+            why = "they are `stride` frames apart" if stride else "the description names no `cameras`"
+            raise BadDescription(f"{self.file}: neighbours cannot be chosen, since {why}; leave out one of the two")
+        else:
+            self.windows = [self.frames[start : start + views * apart : apart] for start in starts]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -75,6 +90,52 @@ class Folder(Dataset):
     def cameras(self) -> Cameras | None:
         name = self.description.cameras
         return None if name is None else Cameras.load(self.root / name)
+
+    def _limits(self, overridden: dict[str, Any] | None) -> Limits:
+        stated = self.description.neighbours
+        try:
+            return Limits.model_validate({**stated.model_dump(), **(overridden or {})})
+        except ValidationError as error:
+            raise BadDescription(f"{self.file}: neighbours: {error.errors()[0]['msg']}") from None
+
+    def _neighbourhoods(self, cameras: Cameras, views: int, step: int, limits: Limits) -> list[list[Frame]]:
+        """Every ``step``-th frame, and up to ``views`` - 1 of its neighbours in the same folder of pictures."""
+        posed = np.array([cameras.posed(frame.id) for frame in self.frames])
+        poses = np.stack([_pose(cameras, frame) for frame in self.frames])
+        places = np.unique([str(frame.image.parent) for frame in self.frames], return_inverse=True)[1]
+        ranges = self._ranges(cameras.size) or limits.ranges
+        intrinsics = cameras.intrinsics.double().numpy()
+        reach = len(self.frames) if limits.within is None else limits.within
+        windows = []
+        for anchor in range(0, len(self.frames), step):
+            near = np.arange(max(0, anchor - reach), min(len(self.frames), anchor + reach + 1))
+            near = near[posed[near] & (places[near] == places[anchor])] if posed[anchor] else near[:0]
+            found = neighbours.choose(anchor, near, poses, intrinsics, cameras.size, limits, ranges, views - 1)
+            windows.append([self.frames[place] for place in (anchor, *found)])
+        short = sum(len(window) < views for window in windows)
+        if short and all(len(window) == 1 for window in windows):
+            raise BadDescription(
+                f"{self.file}: no frame has a neighbour ({limits}); are the poses of {cameras.file} in metres? Correct "
+                f"them, or widen `neighbours`; {_nearest(poses[posed])}"
+            )
+        if short:
+            lack = "no neighbour" if views == 2 else f"fewer than {views - 1} neighbours"
+            self.notes.append(f"{self.name}: {short} of {len(windows)} samples have {lack} ({limits}): fewer views")
+        return windows
+
+    def _ranges(self, size: tuple[int, int]) -> list[float]:
+        """Depths in metres that a few frames spread over the split see, by their labels; empty without such."""
+        found = []
+        for frame in self.frames[:: max(1, len(self.frames) // PROBED)]:
+            for name, task in self.tasks.items():
+                try:
+                    depth = task.metres(self.label(name, frame, size))
+                except BadSample:  # told when the sample is read
+                    continue
+                if depth is not None:
+                    found.append(depth.value[..., ::8, ::8][depth.valid[..., ::8, ::8]])
+        seen = torch.cat(found) if found else torch.empty(0)
+        return seen.quantile(torch.linspace(0.1, 0.9, 5)).tolist() if seen.numel() else []
 
     def read(self, index: int) -> Sample:
         frames = self.windows[index]
@@ -141,6 +202,16 @@ class Folder(Dataset):
             return Camera(guess, blank, torch.zeros(views, dtype=torch.bool))
         poses = torch.stack([self.cameras.pose(frame.id, size) for frame in frames])
         return Camera(self.cameras.intrinsics.expand(views, 3, 3).clone(), poses, torch.ones(views, dtype=torch.bool))
+
+
+def _pose(cameras: Cameras, frame: Frame) -> np.ndarray:
+    return cameras.poses[frame.id].double().numpy() if cameras.posed(frame.id) else np.eye(4)
+
+
+def _nearest(poses: np.ndarray) -> str:
+    """How far apart cameras are, in words."""
+    steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
+    return f"one frame and the next are {np.median(steps):.3g} apart" if steps.size else "hardly a frame has a pose"
 
 
 def decode(raw: np.ndarray, label: Label, channels: int, path: Path) -> Target:

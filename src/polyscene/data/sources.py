@@ -107,9 +107,10 @@ def build(data: Data, tasks: Mapping[str, Task], seed: int) -> Sources:
     plain = transforms.Centre(data.size, data.labels)
 
     def loader(name: str, source: Source, transform: Transform, shuffle: bool) -> Loader:
-        joined, remarks = join(make(source.dataset), tasks, source, name)
-        notes.extend(remark for remark in remarks if remark not in notes)
+        dataset = make(source.dataset)
+        joined, remarks = join(dataset, tasks, source, name)
         joined.prepare()
+        notes.extend(remark for remark in (*remarks, *dataset.notes) if remark not in notes)
         stream = zlib.crc32(name.encode()) ^ seed
         return Loader(joined, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
 
