@@ -62,11 +62,9 @@ class MtiNet(Decoder):
         distilled: list[list[Tensor]] = []
         coarser: Tensor | None = None
         for scale in reversed(range(len(taps))):
-            together = self.scales[scale].refine(taps[scale], coarser)
+            together, by_task, maps = self.scales[scale](taps[scale], coarser)
             if scale > 0:
                 coarser = self.propagate[scale - 1](together)
-            by_task = _apart(together, len(self.tasks))
-            maps = self.scales[scale].predict(by_task)
             auxiliary.insert(0, Auxiliary(maps, self.tasks, name=f"scale_{scale}"))
             distilled.insert(0, self.distil[scale](by_task))
         pyramids = dict(zip(self.tasks, zip(*distilled, strict=True), strict=True))
@@ -84,13 +82,12 @@ class Initial(nn.Module):
         self.settle = Block(count * channels, count * channels, count)
         self.project = nn.ModuleDict({name: nn.Conv2d(channels, task.channels, 1) for name, task in tasks.items()})
 
-    def refine(self, tap: Tensor, coarser: Tensor | None) -> Tensor:
-        """(n, T·c, h, w)"""
-        return self.settle(self.enter(tap, coarser))
-
-    def predict(self, by_task: list[Tensor]) -> dict[str, Tensor]:
-        pairs = zip(self.project.items(), by_task, strict=True)
-        return {name: conv(tensor)[:, None] for (name, conv), tensor in pairs}
+    def forward(self, tap: Tensor, coarser: Tensor | None) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Features of all tasks side by side, the same apart, and predictions (n, 1, c, h, w)."""
+        together = self.settle(self.enter(tap, coarser))
+        apart = [part.contiguous(memory_format=torch.channels_last) for part in together.chunk(len(self.project), 1)]
+        pairs = zip(self.project.items(), apart, strict=True)
+        return together, apart, {name: conv(tensor)[:, None] for (name, conv), tensor in pairs}
 
 
 class Block(nn.Module):
@@ -197,10 +194,6 @@ class Aggregation(nn.Module):
         for tensor in coarser:
             finest = finest.add_(resize(tensor, finest.shape[-2:]))
         return F.relu(self.norm(finest), inplace=True)
-
-
-def _apart(together: Tensor, tasks: int) -> list[Tensor]:
-    return [part.contiguous(memory_format=torch.channels_last) for part in together.chunk(tasks, 1)]
 
 
 def _conv(in_channels: int, channels: int, kernel: int, groups: int = 1) -> nn.Conv2d:

@@ -29,7 +29,7 @@ class HRNet(TimmPyramid):
         for module in self.net.modules():
             if isinstance(module, HighResolutionModule):
                 module.__class__ = _Exchange  # the same tensors under the same names
-                module.upsample = upsample
+                vars(module)["upsample"] = upsample
 
 
 class _Exchange(HighResolutionModule):
