@@ -43,7 +43,7 @@ def _taps(old: int, new: int, dilation: int, like: Tensor) -> Float[Tensor, "new
     """What each of the three taps reads at each place of an axis resized from ``old`` to ``new``; nothing outside."""
     place = torch.arange(new, device=like.device)[:, None] + torch.tensor([-dilation, 0, dilation], device=like.device)
     exact = like.dtype if like.dtype == torch.float64 else torch.float32
-    centre = (((place + 0.5) * (old / new)).to(exact) - 0.5).clamp(0, old - 1)
+    centre = ((place.to(exact) + 0.5) * (old / new) - 0.5).clamp(0, old - 1)
     share = (1 - (centre[..., None] - torch.arange(old, device=like.device)).abs()).clamp_min(0)
     inside = (place >= 0) & (place < new)
     return (share * inside[..., None]).to(like.dtype)
