@@ -131,7 +131,7 @@ def _meet(
         return torch.linspace(first, last, count, device=motion.device, dtype=motion.dtype)
 
     grid = torch.meshgrid(
-        steps(0, width - 1, 9), steps(0, height - 1, 9), steps(1 / reach[1], 1 / reach[0], 8), indexing="ij"
+        steps(0.0, width - 1.0, 9), steps(0.0, height - 1.0, 9), steps(1 / reach[1], 1 / reach[0], 8), indexing="ij"
     )
     x, y, inverse_depth = (each.flatten() for each in grid)
     points = torch.stack([x, y, torch.ones_like(x), inverse_depth])
