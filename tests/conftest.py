@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-import polyscene.data.rooms.render  # noqa: F401  # before the hook: compiled kernels cannot be wrapped
+import polyscene.data.rooms.render  # before the hook: compiled kernels cannot be wrapped
+import polyscene.geometry._cost_volume_numba  # noqa: F401
 
 install_import_hook("polyscene", "beartype.beartype")
 
