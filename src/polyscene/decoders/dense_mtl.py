@@ -11,7 +11,7 @@ from polyscene.decoders.base import Decoder
 from polyscene.decoders.blocks import ConvNormAct, resize
 from polyscene.decoders.xtam import Merge, Transfer, extraction, xTAM
 from polyscene.heads import Head
-from polyscene.ranges import Amount
+from polyscene.ranges import Amount, Positive
 from polyscene.tasks import Task
 from polyscene.types import Auxiliary, Features
 
@@ -54,10 +54,12 @@ class DenseMTL(Decoder):
         correlation: bool = True,
         gated: bool = True,
         full_width: bool = False,
-        attention_stride: Amount = 8,
+        attention_stride: Positive = 8.0,
         auxiliary_weight: Amount = 1.0,
     ) -> None:
         super().__init__()
+        if attention_stride <= 0:
+            raise ValueError(f"dense_mtl: attention_stride must be positive, got {attention_stride}")
         count = len(in_channels)
         if count < 2:
             raise ValueError(f"dense_mtl: needs a pyramid of at least two maps; the encoder gives {count}")
