@@ -30,7 +30,8 @@ class InvPT(Decoder):
 
     The upper two stages each add earlier levels of the pyramid. Of levels with the stride of the last, as in plain
     ViTs, the first goes to the third stage, the second to the second, and the others are not read, as published;
-    finer levels go to the stage whose stride is nearest. ``ValueError`` if a stage would have none.
+    finer levels go to the stage whose stride is nearest, or to the other where that one would have none.
+    ``ValueError`` for fewer than two such levels.
 
     Tensors that cannot matter are not built: biases of keys and of the mixing of scores, which the softmax cancels,
     and biases ahead of a normalisation or of one another.
@@ -110,10 +111,14 @@ def skipped_to(strides: tuple[int, ...], base: int) -> list[list[int]]:
             levels[min(max(nearest, 1), STAGES - 1)].append(level)
     for level, stage in zip(flat, (2, 1), strict=False):
         levels[stage].append(level)
+    if not levels[2]:
+        levels[2], levels[1] = levels[1][:1], levels[1][1:]
+    if not levels[1]:
+        levels[2], levels[1] = levels[2][:-1], levels[2][-1:]
     if not all(levels[1:]):
         raise ValueError(
             f"invpt needs levels besides the last for strides near {BASE // 2} and {BASE // 4}, but the encoder's are "
-            f"{strides}; take four stages of a pyramid, or of a plain ViT at least three blocks"
+            f"{strides}; take at least three stages of a pyramid, or three blocks of a plain ViT"
         )
     return levels
 
