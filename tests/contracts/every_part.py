@@ -25,6 +25,7 @@ ENCODERS = {
 NECK_NAMES = [None, *NECKS, "double"]
 REGULARIZER_NAMES = [None, *REGULARIZERS, "double"]
 DECODER_NAMES = [*DECODERS, "initial_double"]
+REFUSED = {("vit", "mti_net"): "pyramid of at least 4 scales"}  # kind of encoder, decoder: what is said
 
 
 def install_doubles(patch: pytest.MonkeyPatch) -> None:
