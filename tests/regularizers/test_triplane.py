@@ -280,7 +280,8 @@ def test_rays_outside_the_other_view_are_not_judged() -> None:
 def test_views_without_a_known_partner_keep_to_their_own_planes_and_are_counted() -> None:
     regularizer, features = build(camera="pinhole", views="cross", cross_share=1.0), pyramid(3)
     camera = rig(HERE, (0.2, 0.0, 0.0), (0.4, 0.0, 0.0))
-    camera = replace(camera, known=torch.tensor([[True, True, False]]))
+    camera = replace(camera.map(torch.clone), known=torch.tensor([[True, True, False]]))
+    camera.intrinsics[:, 2], camera.world_from_camera[:, 2] = 0, torch.nan  # what is unknown may hold anything
     own, across = (regularizer.render(features, camera, views) for views in ("single", "cross"))
     same = [torch.allclose(own["depth"][:, view], across["depth"][:, view], atol=1e-4) for view in range(3)]
     assert same == [False, True, True]

@@ -177,15 +177,18 @@ class TriplaneRegularizer(Regularizer):
         row = torch.arange(batch, device=planes.device)[:, None]
         alone = source == torch.arange(views, device=planes.device)
         self._count(alone)
-        intrinsics, pose = camera.intrinsics.float(), camera.world_from_camera.float()
-        motion = torch.linalg.inv(pose[row, source]) @ pose
-        motion = torch.where(alone[..., None, None], torch.eye(4, device=planes.device), motion)
+        # one's own rays are the same whatever the camera, and an unknown one may hold anything
+        lone, eye = alone[..., None, None], torch.eye(4, device=planes.device)
+        pose = torch.where(camera.known[..., None, None], camera.world_from_camera.float(), eye)
+        motion = torch.where(lone, eye, torch.linalg.inv(pose[row, source]) @ pose)
+        intrinsics = camera.intrinsics.float()
+        target, other = (torch.where(lone, eye[:3, :3], each) for each in (intrinsics, intrinsics[row, source]))
         points, inside = frustum.cross(
             w,
             (height, width),
             extent,
-            intrinsics.flatten(0, 1),
-            intrinsics[row, source].flatten(0, 1),
+            target.flatten(0, 1),
+            other.flatten(0, 1),
             motion.flatten(0, 1),
             self.near_far,
         )
