@@ -151,7 +151,7 @@ class TriplaneRegularizer(Regularizer):
 
     def _mlps(self) -> Iterator[tuple[Any, Any]]:
         for density, values in zip(self.density, self.values, strict=True):
-            yield density, dict(values.items())
+            yield density, dict(values.named_children())
 
     def _along(self, planes: Float[Tensor, "bv 3 c h w"], w: Float[Tensor, " s"]) -> list[Rays]:
         """Each view along its own rays, which run along w on a grid."""
