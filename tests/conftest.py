@@ -7,7 +7,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 import polyscene.data.rooms.render  # before the hook: compiled kernels cannot be wrapped
-import polyscene.geometry._cost_volume_numba  # noqa: F401
+import polyscene.geometry._cost_volume_numba
+import polyscene.geometry._volume_numba  # noqa: F401
 
 install_import_hook("polyscene", "beartype.beartype")
 

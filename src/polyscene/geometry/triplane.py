@@ -9,7 +9,7 @@ bilinear samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,11 +37,14 @@ def prepare(points: Float[Tensor, "b n 3"], size: tuple[int, int]) -> Taps:
     A batch of one serves any batch of planes. No gradient reaches prepared points.
     """
     _check_points(points)
-    return Taps(points.detach(), size)
+    return Taps(points.detach().contiguous(), (int(size[0]), int(size[1])))
 
 
 def sample(
-    planes: Float[Tensor, "b 3 c h w"], points: Float[Tensor, "b n 3"] | Taps, *, implementation: Implementation = "auto"
+    planes: Float[Tensor, "b 3 c h w"],
+    points: Float[Tensor, "p n 3"] | Taps,
+    *,
+    implementation: Implementation = "auto",
 ) -> Float[Tensor, "b n c"]:
     """The features of points: the mean of the three bilinear samples. Points of batch one serve any batch of planes.
 
@@ -53,24 +56,36 @@ def sample(
             raise ValueError(f"points were prepared for planes of {points.size}, these have {tuple(planes.shape[-2:])}")
         points = points.points
     _check_points(points)
+    if len(points) not in (1, len(planes)):
+        raise ValueError(f"{len(points)} sets of points for {len(planes)} sets of planes: give one, or one each")
+    dtype = torch.promote_types(planes.dtype, torch.float32)
+    planes, points = planes.to(dtype), points.to(dtype)
+    if use_numba(implementation, planes):
+        from ._triplane_numba import Sample
+
+        return Sample.apply(planes, points.contiguous())
     return _sample_torch(planes, points)
 
 
 def sample_grid(
     planes: Float[Tensor, "b 3 c h w"],
-    x: Float[Tensor, "ws"],
-    y: Float[Tensor, "hs"],
-    z: Float[Tensor, "s"],
+    x: Float[Tensor, " ws"],
+    y: Float[Tensor, " hs"],
+    z: Float[Tensor, " s"],
     *,
     implementation: Implementation = "auto",
 ) -> Float[Tensor, "b hs ws s c"]:
     """The features of every point (x_i, y_j, z_k): what :func:`sample` gives, at h w + w s + h s samples."""
     xy, xz, yz = sample_axes(planes, x, y, z)
+    if use_numba(implementation, xy):
+        from ._triplane_numba import Spread
+
+        return Spread.apply(xy, xz, yz)
     return xy[:, :, :, None] + xz[:, None] + yz[:, :, None]
 
 
 def sample_axes(
-    planes: Float[Tensor, "b 3 c h w"], x: Float[Tensor, "ws"], y: Float[Tensor, "hs"], z: Float[Tensor, "s"]
+    planes: Float[Tensor, "b 3 c h w"], x: Float[Tensor, " ws"], y: Float[Tensor, " hs"], z: Float[Tensor, " s"]
 ) -> tuple[Float[Tensor, "b hs ws c"], Float[Tensor, "b ws s c"], Float[Tensor, "b hs s c"]]:
     """A third of each plane, sampled where a grid's lines cross it: the features of (x_i, y_j, z_k) are
     ``xy[:, j, i] + xz[:, i, k] + yz[:, j, k]``."""
@@ -87,21 +102,32 @@ def sample_axes(
         )
 
 
-def hat(coordinates: Float[Tensor, "n"], texels: int) -> Float[Tensor, "n texels"]:
+def hat(coordinates: Float[Tensor, " n"], texels: int) -> Float[Tensor, "n texels"]:
     """The matrix that samples a row of texels linearly at coordinates in [-1, 1]."""
     place = ((coordinates + 1) * texels / 2 - 0.5).clamp(0, texels - 1)
     centres = torch.arange(texels, device=coordinates.device, dtype=coordinates.dtype)
     return (1 - (place[:, None] - centres).abs()).clamp_min(0)
 
 
+def use_numba(implementation: str, values: Tensor) -> bool:
+    """Whether compiled loops shall run on ``values``: on processors, unless a graph is being recorded."""
+    if implementation not in get_args(Implementation):
+        raise ValueError(f"unknown implementation {implementation!r}: use one of {get_args(Implementation)}")
+    if implementation == "torch" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    possible = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+    if implementation == "numba" and not possible:
+        raise ValueError(f"the numba implementation runs on processors, not on {values.dtype} on {values.device}")
+    return possible
+
+
 def _sample_torch(planes: Tensor, points: Tensor) -> Tensor:
     batch, _, channels, height, width = planes.shape
-    dtype = torch.promote_types(planes.dtype, torch.float32)
     with without_autocast(planes):
-        places = torch.stack([points[..., pair] for pair in AXES], 1).to(dtype)
+        places = torch.stack([points[..., pair] for pair in AXES], 1)
         places = places.expand(batch, 3, -1, 2).reshape(3 * batch, -1, 1, 2)
         found = functional.grid_sample(
-            planes.to(dtype).reshape(3 * batch, channels, height, width),
+            planes.reshape(3 * batch, channels, height, width),
             places,
             padding_mode="border",
             align_corners=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from polyscene.geometry import triplane
 from polyscene.geometry.precision import without_autocast
+from polyscene.geometry.triplane import Implementation
 
-Implementation = Literal["auto", "torch", "numba"]
 Rendered = tuple[dict[str, Tensor], Tensor]
 
 
 def weights(
-    density: Float[Tensor, "*n s"], depths: Float[Tensor, "*n s"] | Float[Tensor, "s"], *, opaque_tail: bool = True
+    density: Float[Tensor, "*n s"], depths: Float[Tensor, "*n s"] | Float[Tensor, " s"], *, opaque_tail: bool = True
 ) -> Float[Tensor, "*n s"]:
     """What each sample counts in its ray. ``density`` is raw: the volume's is softplus(density - 1); depths ascend.
 
@@ -45,14 +44,14 @@ def weights(
 def composite(
     density: Float[Tensor, "b n s"],
     values: Float[Tensor, "b n s c"],
-    depths: Float[Tensor, "b n s"] | Float[Tensor, "s"],
+    depths: Float[Tensor, "p n s"] | Float[Tensor, " s"],
     *,
     opaque_tail: bool = True,
 ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n"], Float[Tensor, "b n s"]]:
     """(values, expected depth, weights) of rays: the sums over samples of weight times value and depth.
 
-    ``density`` is raw, depths ascend along the ray and have any unit: see :func:`weights`. All three are at least fp32,
-    under autocast too.
+    ``density`` is raw; depths ascend along the ray, have any unit and serve the whole batch if p is 1: see
+    :func:`weights`. All three are at least fp32, under autocast too.
     """
     share = weights(density, depths, opaque_tail=opaque_tail)
     with without_autocast(density):
@@ -70,8 +69,8 @@ def point_mlp(channels: int, outputs: int, hidden: int = 64) -> nn.Sequential:
 
 def render(
     planes: Float[Tensor, "b 3 c h w"],
-    points: Float[Tensor, "b n s 3"],
-    depths: Float[Tensor, "b n s"] | Float[Tensor, "s"],
+    points: Float[Tensor, "p n s 3"],
+    depths: Float[Tensor, "p n s"] | Float[Tensor, " s"],
     density: nn.Sequential,
     values: Mapping[str, nn.Sequential],
     *,
@@ -85,16 +84,24 @@ def render(
     point and compositing, but the first layers run on the planes' texels and the last ones on rays, and no
     point's activations are kept: the backward pass works them out anew, ``chunk`` rays at a time. At least fp32.
     """
-    batch, rays, samples, _ = points.shape
-    share = points.shape[0]
+    if points.ndim != 4 or points.shape[-1] != 3 or points.shape[2] < 2:
+        raise ValueError(f"the points of rays are (b, n, s, 3), two or more a ray, not {tuple(points.shape)}")
+    if len(points) not in (1, len(planes)):
+        raise ValueError(f"{len(points)} sets of points for {len(planes)} sets of planes: give one, or one each")
     hidden = _hide(planes, [density, *values.values()])
-    depths = depths.expand(share, rays, samples)
+    points, depths = points.to(hidden.dtype), depths.to(hidden.dtype).expand(points.shape[:-1])
+    last, rays = density[2], points.shape[1]
+    if triplane.use_numba(implementation, hidden) and not (points.requires_grad or depths.requires_grad):
+        from ._volume_numba import RenderPoints
+
+        shown, depth = RenderPoints.apply(hidden, points, depths, last.weight[0], last.bias, opaque_tail)
+        return _show(shown, depth, values)
+    points, depths = (given.expand(len(planes), *given.shape[1:]) for given in (points, depths))
 
     def part(planes: Tensor, points: Tensor, depths: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         found = triplane.sample(planes, points.flatten(1, 2), implementation="torch")
         return _march(found.unflatten(1, points.shape[1:3]), depths, weight, bias, opaque_tail)
 
-    last = density[2]
     parts = [
         _recomputed(part, hidden, points[:, i : i + chunk], depths[:, i : i + chunk], last.weight, last.bias)
         for i in range(0, rays, chunk)
@@ -104,12 +111,12 @@ def render(
 
 def render_grid(
     planes: Float[Tensor, "b 3 c h w"],
-    x: Float[Tensor, "ws"],
-    y: Float[Tensor, "hs"],
-    z: Float[Tensor, "s"],
+    x: Float[Tensor, " ws"],
+    y: Float[Tensor, " hs"],
+    z: Float[Tensor, " s"],
     density: nn.Sequential,
     values: Mapping[str, nn.Sequential],
-    depths: Float[Tensor, "s"] | None = None,
+    depths: Float[Tensor, " s"] | None = None,
     *,
     opaque_tail: bool = True,
     chunk: int = 512,
@@ -122,12 +129,20 @@ def render_grid(
     depths = z if depths is None else depths
     hidden = _hide(planes, [density, *values.values()])
     xy, xz, yz = triplane.sample_axes(hidden, x, y, z)
+    depths, last = depths.to(hidden.dtype), density[2]
+    if len(depths) != len(z) or len(z) < 2:
+        raise ValueError(f"a ray needs two samples or more, and a depth for each: {len(z)} and {len(depths)}")
+    if triplane.use_numba(implementation, hidden) and not depths.requires_grad:
+        from ._volume_numba import RenderGrid
+
+        shown, depth = RenderGrid.apply(xy, xz, yz, depths, last.weight[0], last.bias, opaque_tail)
+        return _show(shown, depth, values)
 
     def part(xy: Tensor, xz: Tensor, yz: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         found = (xy[:, :, :, None] + xz[:, None] + yz[:, :, None]).flatten(1, 2)
         return _march(found, depths, weight, bias, opaque_tail)
 
-    last, rows = density[2], max(1, chunk // len(x))
+    rows = max(1, chunk // len(x))
     parts = [
         _recomputed(part, xy[:, i : i + rows], xz, yz[:, i : i + rows], last.weight, last.bias)
         for i in range(0, len(y), rows)
@@ -141,7 +156,7 @@ def render_within(
     planes: Float[Tensor, "b 3 c h w"],
     points: Float[Tensor, "b n s 3"],
     inside: Bool[Tensor, "b n s"],
-    depths: Float[Tensor, "s"],
+    depths: Float[Tensor, " s"],
     density: nn.Sequential,
     values: Mapping[str, nn.Sequential],
     *,
@@ -157,11 +172,12 @@ def render_within(
     def part(planes: Tensor, points: Tensor, inside: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         found = triplane.sample(planes, points.flatten(1, 2), implementation="torch").unflatten(1, points.shape[1:3])
         active, size = functional.softplus(found), weight.shape[1]
-        raw = functional.linear(active[..., :size], weight, bias).squeeze(-1).masked_fill(~inside, -1e4)
-        share = weights(raw, depths) * inside
-        seen = share.sum(-1)
-        share = share / seen.clamp_min(1e-6)[..., None]
-        return torch.einsum("bns,bnsc->bnc", share, active[..., size:]), (share * depths).sum(-1), seen
+        with without_autocast(found):
+            raw = functional.linear(active[..., :size], weight, bias).squeeze(-1).masked_fill(~inside, -1e4)
+            share = weights(raw, depths) * inside
+            seen = share.sum(-1)
+            share = share / seen.clamp_min(1e-6)[..., None]
+            return torch.einsum("bns,bnsc->bnc", share, active[..., size:]), (share * depths).sum(-1), seen
 
     last, rays = density[2], range(0, points.shape[1], chunk)
     parts = [
@@ -191,14 +207,15 @@ def _march(
     hidden: Float[Tensor, "b n s k"], depths: Tensor, weight: Tensor, bias: Tensor, opaque_tail: bool
 ) -> tuple[Float[Tensor, "b n v"], Float[Tensor, "b n"]]:
     """Composited activations and depth: the density reads the first of ``hidden``, the values are the rest."""
-    active = functional.softplus(hidden)
-    size = weight.shape[1]
-    density = functional.linear(active[..., :size], weight, bias).squeeze(-1)
-    shown, depth, _ = composite(density, active[..., size:], depths, opaque_tail=opaque_tail)
+    active, size = functional.softplus(hidden), weight.shape[1]
+    with without_autocast(hidden):
+        density = functional.linear(active[..., :size], weight, bias).squeeze(-1)
+        shown, depth, _ = composite(density, active[..., size:], depths, opaque_tail=opaque_tail)
     return shown, depth
 
 
 def _show(shown: Tensor, depth: Tensor, values: Mapping[str, nn.Sequential]) -> Rendered:
     """The last layers of the values, on rays."""
     pieces = shown.split([mlp[2].in_features for mlp in values.values()], -1)
-    return {name: mlp[2](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
+    with without_autocast(shown):
+        return {name: mlp[2](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
