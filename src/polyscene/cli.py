@@ -22,6 +22,7 @@ from polyscene.data import commands as data_commands
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 Command = Callable[..., int | None]
+Commands = Mapping[str, "Command | Commands"]
 
 
 def demo(minutes: float = 3.0, out: Path | None = None) -> None:
@@ -113,7 +114,7 @@ def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) ->
     """Run a benchmark of the checkout, which prints one JSON line a row; without a name, list them.
 
     Args:
-        name: of a file in benchmarks/.
+        name: of a file in benchmarks/; - and _ are the same.
         rest: options of its own.
     """
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -123,6 +124,7 @@ def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) ->
     if not name:
         print("\n".join(found))
         return 0
+    name = name.replace("-", "_")
     if name not in found:
         raise ValueError(parts.unknown(name, found, "benchmark"))
     source = str(folder.parent / "src")
@@ -130,14 +132,16 @@ def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) ->
     return subprocess.run([sys.executable, str(found[name]), *rest], env=environment).returncode
 
 
-DATA: Mapping[str, Command] = {
+PREPARE: Commands = {"video": data_commands.prepare_video}
+DATA: Commands = {
     "list": data_commands.listing,
     "render": data_commands.render,
     "describe": data_commands.describe,
     "verify": data_commands.verify,
     "show": data_commands.show,
+    "prepare": PREPARE,
 }
-COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
+COMMANDS: Commands = {
     "demo": demo,
     "train": train,
     "eval": eval_,
@@ -146,7 +150,10 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     "info": info,
     "bench": bench,
 }
-ABOUT_DATA = "List, render, describe, verify and show data sets."
+ABOUT = {  # groups of commands
+    "data": "List, render, describe, verify, show and prepare data sets.",
+    "prepare": "Make a described folder of something else.",
+}
 PASSES_ON = {train: 1, bench: 1}  # commands that take options unknown to us after so many words
 
 
@@ -174,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, (ValueError, OSError)) else 1
 
 
-def _dispatch(program: str, commands: Mapping[str, Command | Mapping[str, Command]], words: list[str]) -> int:
+def _dispatch(program: str, commands: Commands, words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help(program, commands))
         return 0 if words else 2
@@ -194,10 +201,10 @@ def _dispatch(program: str, commands: Mapping[str, Command | Mapping[str, Comman
     return tyro.cli(command, prog=f"{program} {name}", args=rest, config=how) or 0
 
 
-def _help(program: str, commands: Mapping[str, Command | Mapping[str, Command]]) -> str:
+def _help(program: str, commands: Commands) -> str:
     rows = []
     for name, command in commands.items():
-        about = ABOUT_DATA if isinstance(command, Mapping) else (command.__doc__ or "").partition("\n")[0]
+        about = ABOUT[name] if isinstance(command, Mapping) else (command.__doc__ or "").partition("\n")[0]
         rows.append(f"  {name:<10}{about}")
     return "\n".join(
         [

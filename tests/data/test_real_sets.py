@@ -25,7 +25,7 @@ def test_rgbd(name: str, size: tuple[int, int], train: int, val: int, every: int
     file = HERE / f"{name}.yaml"
     assert [len(Folder(file, split)) for split in ("train", "val", None)] == [train, val, every]
     assert Folder(file, "val").frames == Folder(file).frames[-val:]
-    sample = Folder(file, "val", views=2).read(0)
+    sample = Folder(file, "val", views=2, stride=1).read(0)
     depth, normals = sample.targets["depth"], sample.targets["normals"]
     assert sample.images.shape == (2, 3, *size) and depth.value.shape == (2, 1, *size)
     assert normals.value.shape == (2, 3, size[0] // 2, size[1] // 2)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from tyro.conf import Positional
+
 
 def listing() -> int:
     """The data sets there are, with their keywords."""
@@ -105,6 +107,38 @@ def verify(path: Path) -> int:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     print(count if problems else "nothing wrong")
     return 1 if problems else 0
+
+
+def prepare_video(
+    source: Positional[Path],
+    out: Path,
+    depth: Path | None = None,
+    depth_scale: float = 0.001,
+    every: int | None = None,
+    focal: float | None = None,
+    distortion: bool = True,
+    matching: Literal["sequential", "exhaustive"] = "sequential",
+    threads: int = -1,
+) -> int:
+    """Find the camera's path in a video, or a folder of pictures, and describe it as a data set (extra: sfm).
+
+    Args:
+        source: a video file, or a folder of pictures taken with one camera.
+        out: folder to write; the same command again carries on, or says that it is finished.
+        depth: folder of depth pictures of the frames' names, which fix the scale (0 is unknown).
+        depth_scale: metres a unit of depth.
+        every: take each of so many frames only the first; by default so that at most 200 are taken.
+        focal: length in pixels, if known; found otherwise.
+        distortion: find a radial distortion too, and take it out of the pictures.
+        matching: sequential compares frames with the next ones, exhaustive all with all.
+        threads: all cores by default.
+    """
+    from polyscene.data import video
+
+    for line in video.prepare(source, out, depth, depth_scale, every, focal, distortion, matching, threads).lines():
+        print(line)
+    print(f"{out}: look through it, then: polyscene data verify {out}")
+    return 0
 
 
 def show(data: str, out: Path = Path("sheet.png"), split: str | None = None, count: int = 6, views: int = 1) -> int:

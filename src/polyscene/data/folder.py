@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
 
-PROBED = 16  # frames whose depth is looked at for how far a set sees
+PROBED = 64  # frames whose depth is looked at for how far a set sees
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,14 @@ class Folder(Dataset):
         posed = np.array([cameras.posed(frame.id) for frame in self.frames])
         poses = np.stack([_pose(cameras, frame) for frame in self.frames])
         places = np.unique([str(frame.image.parent) for frame in self.frames], return_inverse=True)[1]
-        ranges = self._ranges(cameras.size) or limits.ranges
+        seen = self._ranges(cameras.size)
         intrinsics = cameras.intrinsics.double().numpy()
         reach = len(self.frames) if limits.within is None else limits.within
         windows = []
         for anchor in range(0, len(self.frames), step):
             near = np.arange(max(0, anchor - reach), min(len(self.frames), anchor + reach + 1))
             near = near[posed[near] & (places[near] == places[anchor])] if posed[anchor] else near[:0]
+            ranges = seen[_closest(seen, anchor)] if seen else limits.ranges
             found = neighbours.choose(anchor, near, poses, intrinsics, cameras.size, limits, ranges, views - 1)
             windows.append([self.frames[place] for place in (anchor, *found)])
         short = sum(len(window) < views for window in windows)
@@ -123,19 +125,18 @@ class Folder(Dataset):
             self.notes.append(f"{self.name}: {short} of {len(windows)} samples have {lack} ({limits}): fewer views")
         return windows
 
-    def _ranges(self, size: tuple[int, int]) -> list[float]:
-        """Depths in metres that a few frames spread over the split see, by their labels; empty without such."""
-        found = []
-        for frame in self.frames[:: max(1, len(self.frames) // PROBED)]:
+    def _ranges(self, size: tuple[int, int]) -> dict[int, list[float]]:
+        """The depths in metres that some frames, spread over the split, see by their labels; by their place in it."""
+        found = {}
+        for place in range(0, len(self.frames), -(-len(self.frames) // PROBED)):
             for name, task in self.tasks.items():
                 try:
-                    depth = task.metres(self.label(name, frame, size))
+                    depth = task.metres(self.label(name, self.frames[place], size))
                 except BadSample:  # told when the sample is read
                     continue
-                if depth is not None:
-                    found.append(depth.value[..., ::8, ::8][depth.valid[..., ::8, ::8]])
-        seen = torch.cat(found) if found else torch.empty(0)
-        return seen.quantile(torch.linspace(0.1, 0.9, 5)).tolist() if seen.numel() else []
+                if depth is not None and (near := depth.value[..., ::8, ::8][depth.valid[..., ::8, ::8]]).numel():
+                    found[place] = near.quantile(torch.linspace(0.1, 0.9, 5)).tolist()
+        return found
 
     def read(self, index: int) -> Sample:
         frames = self.windows[index]
@@ -202,6 +203,10 @@ class Folder(Dataset):
             return Camera(guess, blank, torch.zeros(views, dtype=torch.bool))
         poses = torch.stack([self.cameras.pose(frame.id, size) for frame in frames])
         return Camera(self.cameras.intrinsics.expand(views, 3, 3).clone(), poses, torch.ones(views, dtype=torch.bool))
+
+
+def _closest(places: Iterable[int], to: int) -> int:
+    return min(places, key=lambda place: abs(place - to))
 
 
 def _pose(cameras: Cameras, frame: Frame) -> np.ndarray:
