@@ -7,14 +7,15 @@ The way back likewise adds up what every touched pixel is owed before any channe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+
+from . import _threads
 
 FLOATS = {"reassoc", "contract", "nsz", "arcp"}
 """What sums may be reordered for; not-a-number stays what it is."""
@@ -212,18 +213,6 @@ def _maps(rows: Tensor, like: Tensor) -> Tensor:
     return maps
 
 
-def _run(jobs: Iterable[Callable[[], None]]) -> None:
-    """In as many threads as torch may use: the loops let go of the interpreter, and know no other pool of threads."""
-    threads, waiting = torch.get_num_threads(), list(jobs)
-    if threads == 1 or len(waiting) == 1:
-        for job in waiting:
-            job()
-        return
-    with ThreadPoolExecutor(min(threads, len(waiting))) as pool:
-        for done in [pool.submit(job) for job in waiting]:
-            done.result()
-
-
 class _Sweep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reference: Tensor, source: Tensor, projection: Tensor, inverse_depths: Tensor) -> Tensor:
@@ -233,15 +222,16 @@ class _Sweep(torch.autograd.Function):
         here, there, matrix, depths = _arrays(reference, source, projection, inverse_depths)
         out = reference.new_empty(batch, size, inverse_depths.shape[1])
         written = out.numpy()
-        parts = max(1, min(height, -(-2 * torch.get_num_threads() // batch))) if torch.get_num_threads() > 1 else 1
-        cuts = [size * part // parts for part in range(parts + 1)]
-
-        def job(item: int, part: int) -> None:
-            _forward(
-                here[item], there[item], matrix[item], depths[item], width, cuts[part], cuts[part + 1], written[item]
-            )
-
-        _run([lambda i=i, p=p: job(i, p) for i in range(batch) for p in range(parts)])  # type: ignore[misc]
+        cuts = _threads.cuts(height)
+        _threads.run(
+            [
+                partial(
+                    _forward, here[i], there[i], matrix[i], depths[i], width, first * width, end * width, written[i]
+                )
+                for i in range(batch)
+                for first, end in cuts
+            ]
+        )
         return _maps(out, reference)
 
     @staticmethod
@@ -254,16 +244,17 @@ class _Sweep(torch.autograd.Function):
         shape = (batch, height * width, channels)
         to_here, to_there = reference.new_empty(shape), source.new_zeros(shape)
         came, first, second = arrived.numpy(), to_here.numpy(), to_there.numpy()
-        parts = max(1, min(channels // NARROWEST, -(-torch.get_num_threads() // batch)))
-        cuts = [channels * part // parts for part in range(parts + 1)]
-
-        def job(item: int, part: int) -> None:  # of all pixels some channels: nothing is added to by two
-            _backward(
-                here[item], there[item], matrix[item], depths[item], width, cuts[part], cuts[part + 1],
-                came[item], first[item], second[item],
-            )  # fmt: skip
-
-        _run([lambda i=i, p=p: job(i, p) for i in range(batch) for p in range(parts)])  # type: ignore[misc]
+        parts = max(1, min(channels // NARROWEST, torch.get_num_threads() // batch))
+        cuts = [(channels * part // parts, channels * (part + 1) // parts) for part in range(parts)]
+        _threads.run(  # of all pixels some channels: nothing is added to by two
+            [
+                partial(
+                    _backward, here[i], there[i], matrix[i], depths[i], width, start, end, came[i], first[i], second[i]
+                )
+                for i in range(batch)
+                for start, end in cuts
+            ]
+        )
         return _maps(to_here, reference), _maps(to_there, source), None, None
 
 
