@@ -49,6 +49,10 @@ def test_angular_loss_is_zero_on_parallel_and_grows_with_the_angle() -> None:
     values = [losses.angular(5 * raw, up, valid).item() for raw in tilted]
     assert values[0] == pytest.approx(0, abs=1e-6)
     assert values == sorted(values)
+    cosine, l1 = (losses.angular(tilted[2], up, valid, share).item() for share in (0.0, 1.0))
+    assert cosine == pytest.approx(1 - math.cos(1.0), rel=1e-5)
+    assert l1 == pytest.approx((math.sin(1.0) + 1 - math.cos(1.0)) / 3, rel=1e-5)
+    assert values[2] == pytest.approx((cosine + l1) / 2, rel=1e-5)
 
 
 def test_balanced_binary_weighs_positives() -> None:

@@ -209,3 +209,53 @@ def test_photometric_touches_neither_labels_nor_camera() -> None:
     assert not torch.equal(lit.images, sample.images)
     assert torch.equal(lit.targets["depth"].value, sample.targets["depth"].value)
     assert torch.equal(lit.camera.intrinsics, sample.camera.intrinsics)
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+@pytest.mark.parametrize(
+    ("zoom", "fit", "inner"), [(0.5, "cover", (8, 16)), (1.0, "pad", (12, 24)), (0.5, "pad", (6, 12))]
+)
+def test_what_is_smaller_than_the_frame_is_padded(
+    zoom: float, fit: transforms.Fit, inner: tuple[int, int], shrink: int
+) -> None:
+    """The picture stands in the middle; around it is grey without labels; points keep their place in the world."""
+    sample = scene((12, 24), shrink=shrink)
+    size = (16, 32)
+    seen = transforms.cover(sample, TASKS, size, zoom, fit=fit)
+    top, left = ((whole - part) // 2 for whole, part in zip(size, inner, strict=True))
+    inside = torch.zeros(size, dtype=torch.bool)
+    inside[top : top + inner[0], left : left + inner[1]] = True
+    assert not any((target.valid & ~inside).any() for target in seen.targets.values())
+    assert all((target.valid & inside).any() for target in seen.targets.values())
+    small = transforms.resize(sample, TASKS, inner)
+    window = (slice(None), slice(None), slice(top, top + inner[0]), slice(left, left + inner[1]))
+    assert torch.equal(seen.targets["depth"].value[window], small.targets["depth"].value)
+    far = seen.images[..., : top - 2, : left - 2]
+    assert torch.allclose(far, torch.tensor(transforms.BEYOND)[:, None, None].expand_as(far))
+    assert torch.allclose(world(seen)[window], world(small), atol=1e-4)
+
+
+def test_zoomed_depth_is_nearer_where_the_camera_is_unknown() -> None:
+    """There the focal length cannot be told; a known camera's grows instead, and depth stays."""
+    sample = scene((12, 24))
+    half = Camera(sample.camera.intrinsics, sample.camera.world_from_camera, torch.tensor([True, False]))
+    sample = Sample(sample.images, sample.targets, half, sample.present, "half known")
+    told, untold = (
+        transforms.Augment((12, 24), (2.0, 2.0), False, 0.0, zoom_depth)(
+            sample, TASKS, torch.Generator().manual_seed(3)
+        )
+        for zoom_depth in (True, False)
+    )
+    expected = untold.targets["depth"].value / torch.tensor([1.0, 2.0])[:, None, None, None]
+    assert torch.equal(told.targets["depth"].value, expected)
+    assert torch.equal(told.targets["semseg"].value, untold.targets["semseg"].value)
+    assert torch.equal(told.camera.intrinsics, untold.camera.intrinsics)
+
+
+def test_a_padded_evaluation_keeps_every_pixel() -> None:
+    sample = scene((12, 24), shrink=2)
+    seen = transforms.Centre((16, 32), fit="pad")(sample, TASKS, torch.Generator())
+    assert torch.equal(seen.images[..., 2:14, 4:28], sample.images)
+    for name, target in sample.targets.items():
+        assert seen.targets[name].valid.sum() == target.valid.sum()
+        assert tuple(seen.targets[name].value.shape[-2:]) == ((8, 16) if name == "normals" else (16, 32))

@@ -56,11 +56,13 @@ def berhu(prediction: Tensor, truth: Tensor, valid: Tensor, share: float = 0.2) 
     return mean_where(torch.where(error <= bend, error, (error.square() + bend**2) / (2 * bend)), valid)
 
 
-def angular(raw: Tensor, normals: Tensor, valid: Tensor) -> Tensor:
-    """Mean of 1 - cos(angle) plus the L1 distance of the unit vectors, halved: smooth far off, sharp close by."""
+def angular(raw: Tensor, normals: Tensor, valid: Tensor, l1_share: float = 0.5) -> Tensor:
+    """Mean of 1 - cos(angle) and of the L1 distance of the unit vectors (over their components): the one is smooth far
+    off, the other sharp close by."""
     unit = F.normalize(raw, dim=-3, eps=1e-6)
     truth = torch.where(valid, normals, 0.0)
-    return mean_where(1 - (unit * truth).sum(-3, keepdim=True), valid) / 2 + mean_where((unit - truth).abs(), valid) / 2
+    cosine = mean_where(1 - (unit * truth).sum(-3, keepdim=True), valid)
+    return (1 - l1_share) * cosine + l1_share * mean_where((unit - truth).abs(), valid)
 
 
 def balanced_binary(raw: Tensor, truth: Tensor, valid: Tensor, positive_weight: float) -> Tensor:

@@ -20,6 +20,10 @@ from polyscene.tasks.base import Task
 from polyscene.types import Camera, Sample, Target
 
 Tasks = Mapping[str, Task]
+Box = tuple[int, int, int, int]
+"""Top, left, height, width in pixels."""
+Fit = Literal["cover", "pad"]
+BEYOND = (0.485, 0.456, 0.406)  # the colour beyond an image's border: ImageNet's mean, which encoders take for zero
 
 
 def hflip(sample: Sample, tasks: Tasks) -> Sample:
@@ -37,25 +41,43 @@ def hflip(sample: Sample, tasks: Tasks) -> Sample:
     )
 
 
-def crop(sample: Sample, tasks: Tasks, box: tuple[int, int, int, int]) -> Sample:
-    """Cut to ``box`` = top, left, height, width in pixels of the image. Labels stored k times smaller or larger are
-    cut alike: ``ValueError`` if the box does not fall on their pixels (see ``grid``)."""
+def crop(sample: Sample, tasks: Tasks, box: Box) -> Sample:
+    """Cut to ``box`` in pixels of the image; beyond its border is a flat grey, and no label. Labels stored k times
+    smaller or larger are cut alike: ``ValueError`` if the box does not fall on their pixels (see ``grid``)."""
     top, left, height, width = box
     view = sample.camera
     size = sample.images.shape[-2], sample.images.shape[-1]
+    inside, margins = _within(box, size)
+    images = sample.images[..., inside[0] : inside[0] + inside[2], inside[1] : inside[1] + inside[3]]
+    if any(margins):
+        canvas = images.new_tensor(BEYOND)[:, None, None].repeat(len(images), 1, height, width)
+        canvas[..., margins[2] : height - margins[3], margins[0] : width - margins[1]] = images
+        images = canvas
     return replace(
         sample,
-        images=sample.images[..., top : top + height, left : left + width],
-        targets={
-            name: tasks[name].crop(target, _scaled(box, size, target, name)) for name, target in sample.targets.items()
-        },
+        images=images,
+        targets={name: _cut(tasks[name], target, box, size) for name, target in sample.targets.items()},
         camera=replace(view, intrinsics=geometry.crop_intrinsics(view.intrinsics, left, top)),
     )
 
 
-def _scaled(
-    box: tuple[int, int, int, int], size: tuple[int, int], target: Target, name: str
-) -> tuple[int, int, int, int]:
+def _cut(task: Task, target: Target, box: Box, size: tuple[int, int]) -> Target:
+    """The label of an image of ``size`` in ``box``, invalid beyond its border."""
+    height, width = target.value.shape[-2:]
+    inside, margins = _within(_scaled(box, size, target, task.name), (height, width))
+    cut = task.crop(target, inside)
+    return Target(F.pad(cut.value, margins), F.pad(cut.valid, margins)) if any(margins) else cut
+
+
+def _within(box: Box, size: tuple[int, int]) -> tuple[Box, Box]:
+    """What of ``box`` lies in an image of ``size``, and how much does not: left, right, above, below."""
+    top, left, height, width = box
+    first, last = (max(top, 0), max(left, 0)), (min(top + height, size[0]), min(left + width, size[1]))
+    inside = (*first, last[0] - first[0], last[1] - first[1])
+    return inside, (first[1] - left, left + width - last[1], first[0] - top, top + height - last[0])
+
+
+def _scaled(box: Box, size: tuple[int, int], target: Target, name: str) -> Box:
     """``box`` in the pixels of a label of an image of ``size``."""
     own = tuple(target.value.shape[-2:])
     if own == size:
@@ -109,9 +131,11 @@ def cover(
     zoom: float = 1.0,
     where: tuple[float, float] = (0.5, 0.5),
     labels: bool = True,
+    fit: Fit = "cover",
 ) -> Sample:
-    """Resized, aspect kept, until it covers ``size`` (h, w) ``zoom`` >= 1 times, then cut; ``where`` in [0, 1]² (x, y)
-    places the cut, the centre by default.
+    """Resized, aspect kept, until it covers ``size`` (h, w) ``zoom`` times, then cut; ``where`` in [0, 1]² (x, y)
+    places the cut, the centre by default. With ``fit="pad"`` the image is ``zoom`` times its own size instead. Where
+    it is smaller than ``size`` it stands in the middle of a flat grey without labels.
 
     Labels are cut in their own resolution, then brought to ``size`` too unless ``labels`` is false. Only a label whose
     resolution stands in no whole proportion to the image's is brought to the image's first.
@@ -120,13 +144,10 @@ def cover(
     if step is None:
         sample, step = align_labels(sample, tasks), (1, 1)
     height, width = sample.images.shape[-2:]
-    scale = max(size[0] / height, size[1] / width) * zoom
-    window = [
-        min(whole, max(1, round(part / scale / unit)) * unit)
-        for whole, part, unit in zip((height, width), size, step, strict=True)
-    ]
+    scale = zoom if fit == "pad" else max(size[0] / height, size[1] / width) * zoom
+    window = [max(1, round(part / scale / unit)) * unit for part, unit in zip(size, step, strict=True)]
     top, left = (
-        round((whole - part) * place / unit) * unit
+        round((whole - part) * (place if part < whole else 0.5) / unit) * unit
         for whole, part, place, unit in zip((height, width), window, where[::-1], step, strict=True)
     )
     if window != [height, width]:
@@ -162,20 +183,32 @@ def photometric(images: Tensor, generator: torch.Generator, strength: float) -> 
 class Augment:
     """The training transform: cover ``size`` (h, w) at a random zoom and place, mirror, vary the light.
 
-    ``zoom`` bounds the random magnification; ``strength`` in [0, 1] scales the photometric part; ``strength`` 0,
-    ``zoom`` (1, 1) and ``mirror`` False leave the plain centre crop.
+    ``zoom`` bounds the random magnification, logarithmically uniform: of the image that just covers ``size`` or, with
+    ``fit="pad"``, of the image as it is. ``strength`` in [0, 1] scales the photometric part; ``strength`` 0, ``zoom``
+    (1, 1) and ``mirror`` False leave the plain centre crop.
+
+    ``zoom_depth`` is the field's habit of dividing depth by the zoom, for networks that know no focal length: to them
+    a picture twice as large was taken from half as far. It is done where the camera is unknown, and there only. A known
+    camera's focal length grows instead, and depth stays true; ``canonical_focal`` then does the same to what is learnt.
     """
 
     size: tuple[int, int]
     zoom: tuple[float, float] = (1.0, 1.6)
     mirror: bool = True
     strength: float = 1.0
+    zoom_depth: bool = False
+    fit: Fit = "cover"
 
     def __call__(self, sample: Sample, tasks: Tasks, generator: torch.Generator) -> Sample:
         draw, x, y, side = torch.rand(4, generator=generator).tolist()
         zoom = math.exp(math.log(self.zoom[0]) + draw * (math.log(self.zoom[1]) - math.log(self.zoom[0])))
         placed = (x, y) if self.zoom[1] > 1 else (0.5, 0.5)
-        sample = cover(sample, tasks, self.size, zoom, placed)
+        sample = cover(sample, tasks, self.size, zoom, placed, fit=self.fit)
+        if self.zoom_depth:
+            nearer = torch.where(sample.camera.known, 1.0, zoom)
+            sample = replace(
+                sample, targets={name: tasks[name].zoom(target, nearer) for name, target in sample.targets.items()}
+            )
         if self.mirror and side < 0.5:
             sample = hflip(sample, tasks)
         if self.strength > 0:
@@ -185,7 +218,8 @@ class Augment:
 
 @dataclass(frozen=True)
 class Centre:
-    """The evaluation transform: the largest centred field of view of the shape of ``size`` (h, w).
+    """The evaluation transform: the largest centred field of view of the shape of ``size`` (h, w); with ``fit="pad"``
+    the image as large as it is, cut or padded to ``size``.
 
     The image comes out at ``size``. The labels show the same field of view: at their ``own`` resolution, to which
     predictions are brought, or by nearest neighbour at the ``network``'s.
@@ -193,6 +227,7 @@ class Centre:
 
     size: tuple[int, int]
     labels: Literal["own", "network"] = "own"
+    fit: Fit = "cover"
 
     def __call__(self, sample: Sample, tasks: Tasks, generator: torch.Generator) -> Sample:
-        return cover(sample, tasks, self.size, labels=self.labels == "network")
+        return cover(sample, tasks, self.size, labels=self.labels == "network", fit=self.fit)

@@ -58,9 +58,10 @@ class Source(Strict):
 class Augment(Strict):
     """The training transform; see ``transforms.Augment``."""
 
-    zoom: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.6)
+    zoom: tuple[Positive, Positive] = (1.0, 1.6)
     mirror: bool = True
     strength: Share = 1.0
+    zoom_depth: bool = False
 
     @model_validator(mode="after")
     def _ascending(self) -> Augment:
@@ -73,6 +74,7 @@ class Data(Strict):
     size: tuple[Count, Count] = (192, 256)  # height, width the network sees
     train: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
+    fit: Literal["cover", "pad"] = "cover"  # pictures resized to cover the size, or cut and padded as they are
     augment: Augment = Augment()
     labels: Literal["own", "network"] = "own"  # evaluation at the labels' own size, or brought to the network's
     workers: Annotated[int, Field(ge=0)] = 1  # loader threads beside the training process

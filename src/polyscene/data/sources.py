@@ -103,8 +103,8 @@ def _check_map(classes: Mapping[str, str], dataset: Dataset, shared: Mapping[str
 def build(data: Data, tasks: Mapping[str, Task], seed: int) -> Sources:
     """Data sets made, prepared and joined; every source draws from a random stream of its own."""
     notes: list[str] = []
-    augment = transforms.Augment(data.size, **data.augment.model_dump())
-    plain = transforms.Centre(data.size, data.labels)
+    augment = transforms.Augment(data.size, **data.augment.model_dump(), fit=data.fit)
+    plain = transforms.Centre(data.size, data.labels, data.fit)
 
     def loader(name: str, source: Source, transform: Transform, shuffle: bool) -> Loader:
         dataset = make(source.dataset)

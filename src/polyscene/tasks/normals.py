@@ -10,15 +10,18 @@ from torch.nn import functional as F
 from polyscene import losses
 from polyscene.geometry.correspondence import Correspondence
 from polyscene.metrics.normals import NormalError, angles
+from polyscene.ranges import Share
 from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
 
 
 @dataclass(frozen=True)
 class Normals(Task):
-    """Unit surface normals in camera axes (x right, y down, z forward), facing the camera."""
+    """Unit surface normals in camera axes (x right, y down, z forward), facing the camera. The loss is the L1 distance
+    by ``l1_share``, by the rest 1 - cos of the angle."""
 
     name: str = "normals"
+    l1_share: Share = 0.5
     value_channels: ClassVar[int] = 3
     unit: ClassVar[str] = "unit vector"
 
@@ -47,7 +50,7 @@ class Normals(Task):
         return F.normalize(raw, dim=-3, eps=1e-6)
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
-        return losses.angular(raw, target.value, target.valid)
+        return losses.angular(raw, target.value, target.valid, self.l1_share)
 
     def metric(self) -> Metric:
         return NormalError()
