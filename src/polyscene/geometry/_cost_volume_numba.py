@@ -80,7 +80,7 @@ def _forward(here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: 
     scale = kind(1 / np.sqrt(channels))
     for pixel in range(first, end):
         _aim(pixel % wide, pixel // wide, matrix, depths, tall, wide, cell, right, below)
-        count, before = 0, none
+        count, before = 0, np.int64(none)
         for d in range(planes):
             corner = np.int64(cell[d])
             if corner != before:
