@@ -110,6 +110,25 @@ def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_jso
     print(json.dumps(facts, indent=2) if as_json else "\n".join(lines(facts)))
 
 
+def report(
+    runs: Positional[tuple[Path, ...]],
+    base: str | None = None,
+    out: Path = Path("report.html"),
+    markdown: Path | None = None,
+) -> None:
+    """Compare runs: mean and spread over seeds, and what each changed for all tasks against one; report.html.
+
+    Args:
+        runs: runs, and folders of them; those of one name are the seeds of one network.
+        base: the name that the others are compared with; the first by default.
+        out: the page: tables, curves, and depth as each sees it.
+        markdown: a file for the tables alone.
+    """
+    from polyscene.comparison_page import run
+
+    run(runs, base, out, markdown)
+
+
 def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) -> int:
     """Run a benchmark of the checkout, which prints one JSON line a row; without a name, list them.
 
@@ -148,6 +167,7 @@ COMMANDS: Commands = {
     "predict": predict,
     "data": DATA,
     "info": info,
+    "report": report,
     "bench": bench,
 }
 ABOUT = {  # groups of commands

@@ -119,6 +119,23 @@ def compare(runs: Iterable[Path | str], base: str | None = None) -> Comparison:
     return Comparison(tuple(arms), columns, arms[names.index(base) if base else 0])
 
 
+def find(places: Iterable[Path | str]) -> tuple[list[Path], list[Path]]:
+    """Runs in ``places``: each a run, or a folder to search for runs, by path. Then those of the found that were not
+    judged yet, which are no mistake in a folder. ``ValueError`` for a place without runs."""
+    judged: dict[Path, None] = {}
+    waiting: dict[Path, None] = {}
+    for place in map(Path, places):
+        if (place / "config.yaml").is_file():
+            judged[place] = None
+            continue
+        found = [file.parent for file in sorted(place.rglob("config.yaml"))]
+        if not found:
+            raise ValueError(f"{place} is no run and holds none: there is no config.yaml in it")
+        for run in found:
+            (judged if _figures(run) else waiting)[run] = None
+    return list(judged), list(waiting)
+
+
 def gather(runs: Iterable[Path | str]) -> list[Arm]:
     """Runs of one name together, in the order they are given."""
     found: dict[str, list[tuple[Path, dict[str, Any], dict[str, Figures]]]] = {}
@@ -127,7 +144,7 @@ def gather(runs: Iterable[Path | str]) -> list[Arm]:
         if not file.is_file():
             raise ValueError(f"{run} is no run: it has no config.yaml")
         settings = yaml.safe_load(file.read_text())
-        figures = weights.read_card(run)["facts"].get("metrics")
+        figures = _figures(run)
         if not figures:
             raise ValueError(f"{run} was never judged; let it finish, with data.evaluate in its configuration")
         found.setdefault(settings["name"], []).append((run, settings, figures))
@@ -151,6 +168,14 @@ def spread(values: Sequence[float], signed: bool = False) -> str:
     digits = 2 if signed else digits
     sign = "+" if signed else ""
     return f"{middle:{sign}.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def _figures(run: Path) -> dict[str, Figures]:
+    """None before the run was judged."""
+    if not any((run / kind / "model.safetensors").is_file() for kind in ("best", "last")):
+        return {}
+    figures: dict[str, Figures] = weights.read_card(run)["facts"].get("metrics", {})
+    return figures
 
 
 def _tasks(run: Path) -> dict[str, Task]:

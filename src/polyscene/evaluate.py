@@ -139,7 +139,7 @@ def _figures(batches: Iterable[Batch], tasks: Mapping[str, Task], predict: Predi
             if name in tasks:
                 meter = meters.setdefault(name, tasks[name].metric())
                 meter.update(predict(batch, name, target), target)
-        depth = _metres(batch, tasks) if batch.images.shape[1] > 1 else None
+        depth = in_metres(batch.targets, tasks) if batch.images.shape[1] > 1 else None
         if depth is not None:
             size = batch.images.shape[-2], batch.images.shape[-1]
             values = {name: predict(batch, name, depth) for name in tasks}
@@ -148,9 +148,9 @@ def _figures(batches: Iterable[Batch], tasks: Mapping[str, Task], predict: Predi
     return {name: meters[name].compute() | between.get(name, {}) for name in tasks if name in meters}
 
 
-def _metres(batch: Batch, tasks: Mapping[str, Task]) -> Target | None:
-    """The true depth, where it is labelled."""
-    found = (tasks[name].metres(target) for name, target in batch.targets.items() if name in tasks)
+def in_metres(targets: Mapping[str, Target], tasks: Mapping[str, Task]) -> Target | None:
+    """The depth among the tasks' values, if there is one."""
+    found = (tasks[name].metres(target) for name, target in targets.items() if name in tasks)
     return next((target for target in found if target is not None), None)
 
 

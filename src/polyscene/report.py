@@ -82,6 +82,7 @@ class Curve:
     steps: Sequence[float]
     values: Sequence[float]
     smooth: bool = True
+    colour: str = "#2f6fdb"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def write(report: Report, path: str | Path) -> Path:
 
 
 def page(report: Report) -> str:
-    plots = _Plots()
+    plots = Plots()
     sections = [
         _header(report),
         *(_table(table) for table in report.tables),
@@ -126,18 +127,27 @@ def page(report: Report) -> str:
         _comparisons(report.comparisons, report.comparisons_note),
         _photos(report.photos, report.photos_note),
         _clouds(report.clouds, plots),
-        _footer(report),
+        footer(report.command, report.facts, report.config),
     ]
+    return document(report.title, sections, plots)
+
+
+def document(title: str, sections: Iterable[str], plots: Plots) -> str:
+    """A page of its own, with its style and scripts."""
     style = files("polyscene").joinpath("report.css").read_text()
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report.title)}</title><style>{style}</style></head>"
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(sections)}</main>{plots.script()}</body></html>"
     )
 
 
-class _Plots:
+def heading(over: str, title: str, lead: str) -> str:
+    return f'<p class="over">{escape(over)}</p><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
+
+
+class Plots:
     """Figures placed in the page; plotly's script goes in once, if at all."""
 
     def __init__(self) -> None:
@@ -168,10 +178,7 @@ def _header(report: Report) -> str:
         f"<b>{_number(result.value)}<small>{escape(result.unit)}</small></b><span>{_against(result)}</span></div>"
         for result in headlines
     )
-    return (
-        f'<header><p class="over">{escape(report.over)}</p><h1>{escape(report.title)}</h1>'
-        f'<p class="lead">{escape(report.lead)}</p>{hero}<div class="tiles">{tiles}</div></header>'
-    )
+    return f'<header>{heading(report.over, report.title, report.lead)}{hero}<div class="tiles">{tiles}</div></header>'
 
 
 def _against(result: Result) -> str:
@@ -236,27 +243,32 @@ def _spaced(unit: str) -> str:
     return "" if not unit else unit if unit in "°%" else f" {unit}"
 
 
-def _curves(curves: Sequence[Curve], plots: _Plots) -> str:
+def _curves(curves: Sequence[Curve], plots: Plots) -> str:
     if not curves:
         return ""
-    drawn = "".join(f"<div><h3>{escape(curve.name)}</h3>{plots.place(_curve(curve))}</div>" for curve in curves)
+    drawn = "".join(f"<div><h3>{escape(curve.name)}</h3>{plots.place(draw_curves([curve]))}</div>" for curve in curves)
     return f'<section><h2>Training</h2><p class="note">By step.</p><div class="curves">{drawn}</div></section>'
 
 
-def _curve(curve: Curve) -> Figure:
+def draw_curves(curves: Sequence[Curve]) -> Figure:
+    """Curves over one axis; what a single one was smoothed from stands faintly behind it."""
     from plotly import graph_objects as go
 
-    steps, values = np.asarray(curve.steps, float), np.asarray(curve.values, float)
-    figure = go.Figure()
-    window = max(1, len(values) // 25)
-    if curve.smooth and window > 1:
-        faint = {"color": "#9db7e6", "width": 1}
-        figure.add_scatter(x=_short(steps), y=_short(values), mode="lines", line=faint, opacity=0.55, hoverinfo="skip")
-        values = np.convolve(np.pad(values, (window - 1, 0), mode="edge"), np.ones(window) / window, "valid")
-    mode = "lines" if len(values) > 12 else "lines+markers"
-    figure.add_scatter(x=_short(steps), y=_short(values), mode=mode, line={"color": "#2f6fdb", "width": 2})
+    drawn = go.Figure()
+    for curve in curves:
+        steps, values = np.asarray(curve.steps, float), np.asarray(curve.values, float)
+        window = max(1, len(values) // 25)
+        if curve.smooth and window > 1:
+            faint = {"color": "#9db7e6", "width": 1}
+            if len(curves) == 1:
+                drawn.add_scatter(
+                    x=_short(steps), y=_short(values), mode="lines", line=faint, opacity=0.55, hoverinfo="skip"
+                )
+            values = np.convolve(np.pad(values, (window - 1, 0), mode="edge"), np.ones(window) / window, "valid")
+        mode, line = "lines" if len(values) > 12 else "lines+markers", {"color": curve.colour, "width": 2}
+        drawn.add_scatter(x=_short(steps), y=_short(values), mode=mode, line=line, name=curve.name)
     axis = {"gridcolor": "rgba(128,134,139,.18)", "zeroline": False, "nticks": 5}
-    return figure.update_layout(
+    return drawn.update_layout(
         height=210,
         margin={"l": 42, "r": 6, "t": 10, "b": 30},
         showlegend=False,
@@ -328,7 +340,7 @@ def _key(comparisons: Sequence[Comparison], limits: Mapping[str, dict[str, float
         ]
         flat = np.concatenate([value.reshape(-1, *value.shape[2:]) for value in seen])[:, None]
         legend = task.legend(panels.as_tensor(flat), **limits.get(name, {}))
-        parts.append(f"<div><b>{escape(name)}</b>{_legend(legend)}</div>")
+        parts.append(f"<div><b>{escape(name)}</b>{draw_legend(legend)}</div>")
     return f'<div class="key">{"".join(parts)}</div>'
 
 
@@ -343,13 +355,13 @@ def _strip(facets: Iterable[Facet], titles: bool = True, legends: bool = False) 
     facets = list(facets)
     figures = "".join(
         f"<figure>{f'<figcaption>{escape(item.title)}</figcaption>' if titles and item.title else ''}"
-        f"{_picture(item)}{_legend(item.legend, 6) if legends else ''}</figure>"
+        f"{draw_picture(item)}{draw_legend(item.legend, 6) if legends else ''}</figure>"
         for item in facets
     )
     return f'<div class="strip" style="--columns:{len(facets)}">{figures}</div>'
 
 
-def _picture(item: Facet, width: int = 420) -> str:
+def draw_picture(item: Facet, width: int = 420) -> str:
     if not item.picture.size:
         return ""
     image = Image.fromarray(item.picture)
@@ -361,7 +373,7 @@ def _picture(item: Facet, width: int = 420) -> str:
     return f'<img alt="{escape(item.title)}" src="data:image/webp;base64,{data}">'
 
 
-def _legend(legend: Legend, most: int | None = None) -> str:
+def draw_legend(legend: Legend, most: int | None = None) -> str:
     parts = []
     if legend.swatches:
         named = "".join(
@@ -379,7 +391,7 @@ def _legend(legend: Legend, most: int | None = None) -> str:
     return "".join(parts)
 
 
-def _clouds(clouds: Sequence[tuple[str, Figure]], plots: _Plots) -> str:
+def _clouds(clouds: Sequence[tuple[str, Figure]], plots: Plots) -> str:
     if not clouds:
         return ""
     drawn = "".join(
@@ -393,12 +405,12 @@ def _clouds(clouds: Sequence[tuple[str, Figure]], plots: _Plots) -> str:
     )
 
 
-def _footer(report: Report) -> str:
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.facts.items())
-    command = f"<pre><code>{escape(report.command)}</code></pre>" if report.command else ""
-    config = (
-        f"<details><summary>The whole configuration</summary><pre><code>{escape(report.config)}</code></pre></details>"
-        if report.config
+def footer(command: str, facts: Mapping[str, str], config: str = "") -> str:
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    typed = f"<pre><code>{escape(command)}</code></pre>" if command else ""
+    whole = (
+        f"<details><summary>The whole configuration</summary><pre><code>{escape(config)}</code></pre></details>"
+        if config
         else ""
     )
-    return f"<footer><h2>To do this again</h2>{command}<dl>{facts}</dl>{config}</footer>"
+    return f"<footer><h2>To do this again</h2>{typed}<dl>{listed}</dl>{whole}</footer>"

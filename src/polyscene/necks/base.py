@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polyscene.types import Camera, Features
+from polyscene.types import Auxiliary, Camera, Features
 
 
 class Neck(nn.Module, ABC):
@@ -32,3 +32,9 @@ class Neck(nn.Module, ABC):
     ) -> tuple[Features, Any]:
         """The new features, and what a later frame can reuse (None if nothing): ``memory`` is that of the frame
         before, in streaming only. Maps are (b·v, c, h', w') in the order of ``images.flatten(0, 1)``."""
+
+    def look(
+        self, images: Float[Tensor, "b v 3 h w"], camera: Camera | None, present: Bool[Tensor, "b v"]
+    ) -> Auxiliary | None:
+        """What a report shows of it: raw maps (b, v, _, h, w) by the name of the task that draws them. Nothing here."""
+        return None

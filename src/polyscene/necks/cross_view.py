@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from polyscene.geometry.cost_volume import inverse_depth_planes
 from polyscene.necks.base import Neck
 from polyscene.necks.fusion import Fusion, Place
-from polyscene.necks.matching import WIDTH, MultiViewTransformer, SpatialEncoder
+from polyscene.necks.matching import STRIDE, WIDTH, MultiViewTransformer, SpatialEncoder
 from polyscene.necks.neighbours import Neighbours, check, find
 from polyscene.necks.volume import Alone, CostVolume, Outside
 from polyscene.ranges import Positive, Several, Share
-from polyscene.types import Camera, Features, Travels
+from polyscene.tasks import Depth
+from polyscene.types import Auxiliary, Camera, Features, Travels
 
 Mode = Literal["auto", "pair", "single"]
 Volume = Literal["planes", "constant", "none"]
@@ -95,12 +96,41 @@ class CrossView(Neck):
         present: Bool[Tensor, "b v"],
         memory: Frame | None = None,
     ) -> tuple[Features, Frame | None]:
-        batch, views, _, *size = images.shape
+        views = images.shape[1]
         if self.mode == "pair" and self.training and views == 1:
             raise ValueError(
                 "cross_view: this batch has one view a sample, and mode=pair trains on two or more; ask the data set "
                 "for neighbours, or set mode to auto"
             )
+        matched, neighbours, frame = self._match(images, camera, present, memory)
+        parts = [self.norm(matched[:, :views].flatten(0, 1))]
+        if self.volume is not None:
+            parts.insert(0, self.volume(matched, neighbours, views))
+        return self.fusion(features, torch.cat(parts, 1)), None if self.training else frame
+
+    @torch.no_grad()
+    def look(
+        self, images: Float[Tensor, "b v 3 h w"], camera: Camera | None, present: Bool[Tensor, "b v"]
+    ) -> Auxiliary | None:
+        """The depth of the best plane at each pixel's nearest place; nothing where planes are not in metres, or where
+        nobody has a neighbour."""
+        if self.volume is None or self.volume.constant or self.scale != "metric":
+            return None
+        matched, neighbours, _ = self._match(images, camera, present, None)
+        if neighbours is None:
+            return None
+        depth, found = self.volume.best(matched, neighbours, images.shape[1])
+        y, x = ((torch.arange(side, device=depth.device) + STRIDE // 2) // STRIDE for side in images.shape[-2:])
+        y, x = y.clamp(max=depth.shape[-2] - 1)[:, None], x.clamp(max=depth.shape[-1] - 1)
+        maps, valid = (each[..., y, x].unflatten(0, images.shape[:2]) for each in (depth, found))
+        return Auxiliary({"depth": maps}, {"depth": Depth(encoding="metres")}, name="best plane", valid=valid)
+
+    def _match(
+        self, images: Tensor, camera: Camera | None, present: Tensor, memory: Frame | None
+    ) -> tuple[Tensor, Neighbours | None, Frame | None]:
+        """Matching features of all views (b, v, c, h', w'), remembered ones last, who is whose neighbour, and what the
+        next frame can reuse."""
+        batch, views, _, *size = images.shape
         maps = self.encoder(images.flatten(0, 1)).unflatten(0, (batch, views))
         frame = None
         if camera is not None and self.mode != "single":
@@ -109,10 +139,7 @@ class CrossView(Neck):
         neighbours = scene and self._neighbours(scene)
         matched = (scene.maps if scene else maps).flatten(0, 1)
         matched = self.transformer(matched, neighbours and neighbours.rows).unflatten(0, (batch, -1))
-        parts = [self.norm(matched[:, :views].flatten(0, 1))]
-        if self.volume is not None:
-            parts.insert(0, self.volume(matched, neighbours, views))
-        return self.fusion(features, torch.cat(parts, 1)), None if self.training else frame
+        return matched, neighbours, frame
 
     def _neighbours(self, scene: Frame) -> Neighbours | None:
         if scene.maps.shape[1] == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polyscene.geometry.cost_volume import plane_sweep
@@ -54,6 +54,17 @@ class CostVolume(nn.Module):
             volume = torch.where(inside, volume, self.outside)
         volume = self.norm(volume)
         return volume if self.alone is None else torch.where(exist, volume, self.alone)
+
+    @torch.no_grad()
+    def best(
+        self, maps: Float[Tensor, "b v c h w"], neighbours: Neighbours, views: int
+    ) -> tuple[Float[Tensor, "bv 1 h w"], Bool[Tensor, "bv 1 h w"]]:
+        """The depth of the plane that matches best, of those that a neighbour sees, and where there is any. Dot
+        products as they are: the norm's weights prefer planes."""
+        volume, seen = self._sweep(maps[:, :views].flatten(0, 1), maps.flatten(0, 1), neighbours, views)
+        plane = volume.masked_fill(~seen, -torch.inf).argmax(1, keepdim=True)
+        exist = neighbours.exist[:, :views].flatten()[:, None, None, None]
+        return 1 / self.inverse_depths[plane], seen.any(1, keepdim=True) & exist
 
     def _sweep(self, own: Tensor, every: Tensor, neighbours: Neighbours, views: int) -> tuple[Tensor, Tensor]:
         """The mean over neighbours, and where any sees the plane."""

@@ -21,6 +21,10 @@ class Regularizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Features, camera: Camera) -> Auxiliary: ...
 
+    def look(self, features: Features, camera: Camera) -> Auxiliary | None:
+        """What a report shows of it: maps as ``forward`` has them, without chance. Nothing here."""
+        return None
+
     def weight_at(self, progress: float) -> float:
         """``progress``: the share of the training that is done, in [0, 1]."""
         return self.weight * min(1.0, progress / self.warmup) if self.warmup > 0 else self.weight

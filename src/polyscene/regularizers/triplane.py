@@ -112,6 +112,12 @@ class TriplaneRegularizer(Regularizer):
         return Auxiliary(maps, self.tasks, 1.0, "triplane", None if seen is None else seen >= 0.5, self.shares)
 
     @torch.no_grad()
+    def look(self, features: Features, camera: Camera) -> Auxiliary:
+        """Every task as its own view renders it."""
+        maps, _, _ = self._draw(features, camera, across=False, jitter=False)
+        return Auxiliary(maps, self.tasks, name="triplane")
+
+    @torch.no_grad()
     def render(self, features: Features, camera: Camera, views: Views = "single") -> dict[str, Tensor]:
         """What the volume shows, without jitter: the tasks' values (b, v, c, h, w), and as ``expected_depth``
         (b, v, 1, h, w) where light stops: metres, or [-1, 1] along orthographic rays. With ``views="cross"`` each view

@@ -1,0 +1,179 @@
+"""Runs side by side as one page that needs nothing else: tables, curves, and depth as each of them sees it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+
+import polyscene
+from polyscene import config as configuration
+from polyscene import depths, panels, report
+from polyscene.comparison import Arm, Comparison, compare, find
+from polyscene.panels import Facet
+from polyscene.report import Curve
+from polyscene.tasks import Depth
+from polyscene.training import records
+from polyscene.types import Batch, Target
+
+SCENES = 3
+COLOURS = ("#2f6fdb", "#e07b22", "#1d9a6c", "#b5459c", "#c9a400", "#5aa9e6", "#d1483f", "#7a6ad8")  # of arms, in turn
+
+
+def run(
+    places: Sequence[Path], base: str | None, out: Path, markdown: Path | None, console: Console | None = None
+) -> None:
+    """Finds runs, prints their tables and writes the page."""
+    console = console or Console()
+    runs, waiting = find(places)
+    for each in waiting:
+        console.print(f"{each} is not judged yet: left out", highlight=False, soft_wrap=True)
+    comparison = compare(runs, base)
+    for title, (titles, *body) in comparison.tables().items():
+        lines = Table(
+            titles[0], *(Column(name, justify="right") for name in titles[1:]), title=title, title_justify="left"
+        )
+        for row in body:
+            lines.add_row(*row)
+        console.print(lines, highlight=False)
+    if markdown:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        markdown.write_text(comparison.markdown(), encoding="utf-8")
+    with console.status("looking at scenes"):
+        pictures = gallery(comparison)
+    words = ["polyscene", "report", *map(str, places), *(["--base", base] if base else []), "--out", str(out)]
+    path = write(comparison, pictures, out, shlex.join(words))
+    console.print(f"[bold]report[/] {path.resolve()}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Depth in ``scenes``: the labels, and by arm what its first run sees, by what it is."""
+
+    scenes: Batch
+    truth: Target
+    seen: Mapping[str, Mapping[str, Target]]
+
+
+def gallery(comparison: Comparison, count: int = SCENES) -> Gallery | None:
+    """All arms look at the same scenes, those of the base's configuration. None where nothing labels depth."""
+    first = comparison.base.runs[0]
+    base = depths.trained(first)
+    scenes = depths.scenes(configuration.load(first / "config.yaml"), base, count)
+    if scenes is None:
+        return None
+    truth = depths.in_metres(scenes.targets, base.tasks)
+    assert truth is not None
+    seen = {
+        arm.name: depths.seen(base if arm is comparison.base else depths.trained(arm.runs[0]), scenes)
+        for arm in comparison.arms
+    }
+    return Gallery(scenes, truth, seen)
+
+
+def write(comparison: Comparison, pictures: Gallery | None, path: Path, command: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(comparison, pictures, command), encoding="utf-8")
+    return path
+
+
+def page(comparison: Comparison, pictures: Gallery | None, command: str = "") -> str:
+    plots = report.Plots()
+    arms = comparison.arms
+    title = " and ".join(arm.name for arm in arms) if len(arms) < 3 else f"{len(arms)} networks side by side"
+    runs = sum(len(arm.runs) for arm in arms)
+    lead = (
+        f"Mean ± standard deviation over the runs of each, {runs} in all, which differ in their seed alone. Δ_MTL is "
+        f"the mean relative gain over all tasks against {comparison.base.name}; more is better."
+    )
+    sections = [
+        f"<header>{report.heading(f'Polyscene {polyscene.__version__} · report', title, lead)}</header>",
+        *(_table(name, rows, comparison.base.name) for name, rows in comparison.tables().items()),
+        _gallery(pictures) if pictures else "",
+        _curves(arms, plots),
+        report.footer(command, {arm.name: ", ".join(map(str, arm.runs)) for arm in arms}),
+    ]
+    return report.document(title, sections, plots)
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], base: str) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = []
+    for name, *cells in rows[1:]:
+        note = ' <span class="none">base</span>' if name == base else ""
+        body.append(
+            f'<tr><td class="task">{escape(name)}{note}</td>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        )
+    table = f'<div class=scroll><table class="arms"><tr>{head}</tr>{"".join(body)}</table></div>'
+    return f"<section><h2>{escape(title)}</h2>{table}</section>"
+
+
+def _curves(arms: Sequence[Arm], plots: report.Plots) -> str:
+    """The losses that every run has, but for totals, which add up different things."""
+    told = {
+        run: [record for record in records.read(run / "metrics.jsonl") if record["kind"] == "train"]
+        for arm in arms
+        for run in arm.runs
+    }
+    if not all(told.values()):
+        return ""
+    names = [name for name in next(iter(told.values()))[-1]["losses"] if name not in ("loss", "gradient norm")]
+    names = [name for name in names if all(name in each[-1]["losses"] for each in told.values())]
+    coloured = [(arm, COLOURS[number % len(COLOURS)]) for number, arm in enumerate(arms)]
+
+    def curves(loss: str) -> Iterator[Curve]:
+        for arm, colour in coloured:
+            for run in arm.runs:
+                kept = [record for record in told[run] if loss in record["losses"]]
+                steps, values = [record["step"] for record in kept], [record["losses"][loss] for record in kept]
+                yield Curve(arm.name, steps, values, colour=colour)
+
+    drawn = "".join(
+        f"<div><h3>{escape(name)} loss</h3>{plots.place(report.draw_curves(list(curves(name))))}</div>"
+        for name in names
+    )
+    key = "".join(f'<span><i style="background:{colour}"></i>{escape(arm.name)}</span>' for arm, colour in coloured)
+    return (
+        '<section><h2>Training</h2><p class="note">By step, a line a run, smoothed.</p>'
+        f'<div class="legend">{key}</div><div class="curves">{drawn}</div></section>'
+    )
+
+
+def _gallery(pictures: Gallery) -> str:
+    task = Depth()
+    truth = pictures.truth.map(lambda tensor: tensor[:, 0])
+    labelled = truth.value[truth.valid]
+    limits = task.limits(labelled)
+    legend = report.draw_legend(task.legend(labelled[None, None], **limits))
+
+    def facet(target: Target, index: int, title: str) -> Facet:
+        value, valid = (tensor[index, 0, 0].float().numpy() for tensor in (target.value, target.valid))
+        return panels.facet(task, value, title, limits, valid > 0)
+
+    rows = []
+    for index, name in enumerate(pictures.scenes.meta):
+        photo = (pictures.scenes.images[index, 0].movedim(0, -1) * 255).round().byte().numpy()
+        shown = [_group(name, [Facet("picture", photo), facet(pictures.truth, index, "true depth")])]
+        for arm, maps in pictures.seen.items():
+            shown.append(_group(arm, [facet(target, index, title) for title, target in maps.items()]))
+        rows.append(f'<div class="arms">{"".join(shown)}</div>')
+    return (
+        "<section><h2>Depth</h2>"
+        '<p class="note">Scenes that are judged, taken evenly and not by how well they came out, as the first run of '
+        "each sees them. <b>Best plane</b>: the depth at which a view matches its neighbours best, before anything is "
+        "learnt from it; grey where no neighbour looks. <b>Triplane</b>: depth rendered from the volume that only "
+        f'training has. One range of colours for all.</p><div class="one key"><div>{legend}</div></div>'
+        f"{''.join(rows)}</section>"
+    )
+
+
+def _group(name: str, facets: Sequence[Facet]) -> str:
+    figures = "".join(
+        f"<figure>{report.draw_picture(item)}<figcaption>{escape(item.title)}</figcaption></figure>" for item in facets
+    )
+    return f'<div class="arm"><h3>{escape(name)}</h3><div>{figures}</div></div>'
