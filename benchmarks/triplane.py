@@ -174,8 +174,7 @@ def report(size: str, table: dict[str, tuple[str, Case]], rounds: int) -> None:
 
 def peak_of(name: str, size: str) -> float:
     """In a process of its own: pools of memory that another row left behind would hide what this one needs."""
-    options = [word for word in sys.argv[1:] if not word.startswith("--planes")]
-    command = [sys.executable, __file__, *options, f"--planes={size}", f"--memory-of={name}"]
+    command = [sys.executable, __file__, *sys.argv[1:], "--planes", size, "--memory-of", name]
     return max(0.1, float(subprocess.run(command, env=os.environ, capture_output=True, check=True, text=True).stdout))
 
 

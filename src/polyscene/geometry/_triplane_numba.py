@@ -18,7 +18,7 @@ FLOATS = {"reassoc", "contract", "nsz", "arcp"}
 """What sums may be reordered for; not-a-number stays what it is."""
 
 
-@njit(forceinline=True, fastmath=FLOATS, nogil=True)
+@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def place(coordinate: Any, texels: int) -> tuple[Any, Any, Any]:
     """The texel left of a coordinate in [-1, 1], the share of the next one, and how fast it grows.
 
@@ -36,7 +36,7 @@ def place(coordinate: Any, texels: int) -> tuple[Any, Any, Any]:
     return left, at - kind(left), slope
 
 
-@njit(forceinline=True, fastmath=FLOATS, nogil=True)
+@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def corners(point: Any, plane: int, height: int, width: int) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
     """Of a point in a plane: its upper left texel, the shares of the four, and the slopes along width and height.
 
@@ -50,7 +50,7 @@ def corners(point: Any, plane: int, height: int, width: int) -> tuple[Any, Any, 
     return j * width + i, (one - u) * top, u * top, (one - u) * bottom, u * bottom, u, across, down
 
 
-@njit(forceinline=True, fastmath=FLOATS, nogil=True)
+@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def gather(out: Any, plane: Any, texel: int, right: int, below: int, a: Any, b: Any, c: Any, d: Any) -> None:
     first, second = plane[texel], plane[texel + right]
     third, fourth = plane[texel + below], plane[texel + below + right]
@@ -58,13 +58,13 @@ def gather(out: Any, plane: Any, texel: int, right: int, below: int, a: Any, b: 
         out[k] += a * first[k] + b * second[k] + c * third[k] + d * fourth[k]
 
 
-@njit(forceinline=True, fastmath=FLOATS, nogil=True)
+@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def add(out: Any, share: Any, value: Any) -> None:
     for k in range(len(out)):
         out[k] += share * value[k]
 
 
-@njit(forceinline=True, fastmath=FLOATS, nogil=True)
+@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def dot(first: Any, second: Any) -> Any:
     total = first.dtype.type(0)
     for k in range(len(first)):
@@ -72,7 +72,7 @@ def dot(first: Any, second: Any) -> Any:
     return total
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def gather_all(planes: Any, points: Any, height: int, width: int, out: Any) -> None:
     """Points (n, 3) of one sample into ``out`` (n, c)."""
     right, below = min(1, width - 1), width * min(1, height - 1)
@@ -83,7 +83,7 @@ def gather_all(planes: Any, points: Any, height: int, width: int, out: Any) -> N
             gather(out[n], planes[plane], texel, right, below, a, b, c, d)
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def scatter(grad: Any, points: Any, height: int, width: int, plane: int, out: Any) -> None:
     """What points (n, 3) are owed, ``grad`` (n, c), to one plane's texels ``out`` (h w, c)."""
     right, below = min(1, width - 1), width * min(1, height - 1)
@@ -95,7 +95,7 @@ def scatter(grad: Any, points: Any, height: int, width: int, plane: int, out: An
         add(out[texel + below + right], d, grad[n])
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def steer(planes: Any, grad: Any, points: Any, height: int, width: int, out: Any) -> None:
     """The gradient of points (n, 3), added to ``out``."""
     right, below = min(1, width - 1), width * min(1, height - 1)
@@ -114,7 +114,7 @@ def steer(planes: Any, grad: Any, points: Any, height: int, width: int, out: Any
             out[n, (plane + 3) // 2] += upright * down * third
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def spread(xy: Any, xz: Any, yz: Any, first: int, last: int, out: Any) -> None:
     """Sums (h, w, s, c) of what three faces (h, w, c), (w, s, c), (h, s, c) say, for rows ``first`` to ``last``."""
     for j in range(first, last):
@@ -125,7 +125,7 @@ def spread(xy: Any, xz: Any, yz: Any, first: int, last: int, out: Any) -> None:
                     target[k] = a[k] + b[k] + c[k]
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
 def collect(grad: Any, first: int, last: int, xy: Any, xz: Any, yz: Any) -> None:
     """What columns ``first`` to ``last`` of a grid (h, w, s, c) owe its faces, added to those."""
     one = grad.dtype.type(1)

@@ -90,7 +90,7 @@ def render(
         raise ValueError(f"{len(points)} sets of points for {len(planes)} sets of planes: give one, or one each")
     hidden = _hide(planes, [density, *values.values()])
     points, depths = points.to(hidden.dtype), depths.to(hidden.dtype).expand(points.shape[:-1])
-    last, rays = density[2], points.shape[1]
+    last, rays = _layers(density)[1], points.shape[1]
     if triplane.use_numba(implementation, hidden) and not (points.requires_grad or depths.requires_grad):
         from ._volume_numba import RenderPoints
 
@@ -129,7 +129,7 @@ def render_grid(
     depths = z if depths is None else depths
     hidden = _hide(planes, [density, *values.values()])
     xy, xz, yz = triplane.sample_axes(hidden, x, y, z)
-    depths, last = depths.to(hidden.dtype), density[2]
+    depths, last = depths.to(hidden.dtype), _layers(density)[1]
     if len(depths) != len(z) or len(z) < 2:
         raise ValueError(f"a ray needs two samples or more, and a depth for each: {len(z)} and {len(depths)}")
     if triplane.use_numba(implementation, hidden) and not depths.requires_grad:
@@ -179,7 +179,7 @@ def render_within(
             share = share / seen.clamp_min(1e-6)[..., None]
             return torch.einsum("bns,bnsc->bnc", share, active[..., size:]), (share * depths).sum(-1), seen
 
-    last, rays = density[2], range(0, points.shape[1], chunk)
+    last, rays = _layers(density)[1], range(0, points.shape[1], chunk)
     parts = [
         _recomputed(part, hidden, points[:, i : i + chunk], inside[:, i : i + chunk], last.weight, last.bias)
         for i in rays
@@ -194,11 +194,18 @@ def _recomputed(part: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tup
     return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
+def _layers(mlp: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
+    match list(mlp):
+        case [nn.Linear() as first, nn.Softplus(), nn.Linear() as last]:
+            return first, last
+    raise ValueError(f"an MLP for rays is linear, softplus, linear, as point_mlp makes it, not {mlp}")
+
+
 def _hide(planes: Tensor, mlps: Sequence[nn.Sequential]) -> Tensor:
     """The planes after the first layers of all MLPs, before their softplus."""
     with without_autocast(planes):
-        weight = torch.cat([mlp[0].weight for mlp in mlps])
-        bias = torch.cat([mlp[0].bias for mlp in mlps])
+        weight = torch.cat([_layers(mlp)[0].weight for mlp in mlps])
+        bias = torch.cat([_layers(mlp)[0].bias for mlp in mlps])
         wide = functional.conv2d(planes.to(weight.dtype).flatten(0, 1), weight[:, :, None, None], bias)
         return wide.unflatten(0, planes.shape[:2])
 
@@ -216,6 +223,6 @@ def _march(
 
 def _show(shown: Tensor, depth: Tensor, values: Mapping[str, nn.Sequential]) -> Rendered:
     """The last layers of the values, on rays."""
-    pieces = shown.split([mlp[2].in_features for mlp in values.values()], -1)
+    pieces = shown.split([_layers(mlp)[1].in_features for mlp in values.values()], -1)
     with without_autocast(shown):
-        return {name: mlp[2](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
+        return {name: _layers(mlp)[1](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
