@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tests import walls
 
-from polyscene import comparison, weights
+from polyscene import cli, comparison, weights
 from polyscene.metrics.delta import delta
 from polyscene.model import create_model
+from polyscene.necks import matching
+from polyscene.training import loop
 
 
 def make(folder: Path, name: str, seed: int, miou: float, rmse: float, lr: float = 0.1) -> Path:
@@ -55,3 +60,48 @@ def test_delta_needs_the_same_tasks() -> None:
         delta({"depth": 1.0}, {"semseg": 1.0}, {"depth": False})
     with pytest.raises(ValueError, match="is 0"):
         delta({"depth": 1.0}, {"depth": 0.0}, {"depth": False})
+
+
+def test_folders_are_searched_and_what_is_not_judged_is_left_out(tmp_path: Path) -> None:
+    named = make(tmp_path / "elsewhere", "named", 0, 40.0, 2.0)
+    found = [make(tmp_path / "runs", name, seed, 40.0, 2.0) for name in ("a", "b") for seed in range(2)]
+    begun = tmp_path / "runs" / "c" / "seed0"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").write_text("name: c")
+    assert comparison.find([named, tmp_path / "runs", found[0]]) == ([named, *found], [begun])
+    assert comparison.find([begun]) == ([begun], []), "what is named is meant"
+    with pytest.raises(ValueError, match="was never judged"):
+        comparison.compare([begun])
+    with pytest.raises(ValueError, match="holds none"):
+        comparison.find([tmp_path / "nowhere"])
+
+
+def test_report_is_one_page_of_all_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(matching, "DEPTH", 2)
+    monkeypatch.setenv("COLUMNS", "100")
+    runs, volume = tmp_path / "runs", {"name": "triplane", "samples": 4, "channels": 4}
+    for seed in range(2):
+        loop.train(walls.config(runs / f"base{seed}", "base", seed))
+    loop.train(walls.config(runs / "both", "both", neck={"name": "cross_view", "planes": 8}, regularizer=volume))
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    torch.manual_seed(0)
+    out, table = tmp_path / "deep" / "page.html", tmp_path / "table.md"
+    assert cli.main(["report", str(runs), "--out", str(out), "--markdown", str(table)]) == 0
+    told, page = capsys.readouterr().out, out.read_text()
+
+    assert "depth RMSE ↓" in told and str(out) in told
+    assert "| base | 2 |" in table.read_text() and " ± " in table.read_text()
+    figures = re.findall(r"<figure><img [^>]*><figcaption>(.*?)</figcaption></figure>", page)
+    each = ["picture", "true depth", "predicted", "predicted", "best plane", "triplane"]
+    assert figures == each * len(walls.DEPTHS)
+    assert "wall at 1.5 m" in page and "3 runs in all" in page
+    style, sources = re.search(r"<style>(.*?)</style>", page, re.S), re.findall(r'src="(.*?)"', page)
+    assert style and "url(" not in style[1]
+    assert len([each for each in sources if each.startswith("data:image/webp;base64,")]) == len(figures)
+    assert not re.search(r'(href|src)="(https?:)?//', page.partition("<script>")[0])
+    assert before == {path: path.stat().st_mtime_ns for path in runs.rglob("*")}, "looking changes nothing"
+
+    assert cli.main(["report", str(runs / "both"), "--base", "none", "--out", str(out)]) == 2
+    assert "'none' is none of the runs' names: both" in capsys.readouterr().err

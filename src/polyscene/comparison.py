@@ -16,6 +16,7 @@ from polyscene.tasks import Task
 
 Figures = Mapping[str, Mapping[str, float]]  # by task, by figure
 FREE = {"seed", "out", "name"}  # what the runs of one arm may differ in
+DELTA = "Δ_MTL %"
 VIEWS = "cross-view "  # how the figures of consistency begin
 
 
@@ -79,7 +80,7 @@ class Comparison:
         tables = {}
         for source in self.sources:
             headlines = self.of(source)
-            titles = ["", "runs", *(column.title for column in headlines), "Δ_MTL %"]
+            titles = ["", "runs", *(column.title for column in headlines), DELTA]
             body = [[*self._row(arm, headlines), spread(self.delta(arm, source), signed=True)] for arm in self.arms]
             tables[source] = [titles, *body]
             if views := self.of(source, of_views=True):

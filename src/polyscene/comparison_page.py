@@ -14,7 +14,7 @@ from rich.table import Column, Table
 import polyscene
 from polyscene import config as configuration
 from polyscene import depths, panels, report
-from polyscene.comparison import Arm, Comparison, compare, find
+from polyscene.comparison import DELTA, Arm, Comparison, compare, find
 from polyscene.panels import Facet
 from polyscene.report import Curve
 from polyscene.tasks import Depth
@@ -22,6 +22,11 @@ from polyscene.training import records
 from polyscene.types import Batch, Target
 
 SCENES = 3
+NOTES = {
+    "best plane": "Best plane: the depth at which a view matches its neighbours best in the cost volume, before the "
+    "decoder makes anything of it; grey where no neighbour looks.",
+    "triplane": "Triplane: depth rendered from the volume that only training has.",
+}
 COLOURS = ("#2f6fdb", "#e07b22", "#1d9a6c", "#b5459c", "#c9a400", "#5aa9e6", "#d1483f", "#7a6ad8")  # of arms, in turn
 
 
@@ -35,9 +40,8 @@ def run(
         console.print(f"{each} is not judged yet: left out", highlight=False, soft_wrap=True)
     comparison = compare(runs, base)
     for title, (titles, *body) in comparison.tables().items():
-        lines = Table(
-            titles[0], *(Column(name, justify="right") for name in titles[1:]), title=title, title_justify="left"
-        )
+        columns = [Column(name, justify="right") for name in titles[1:]]
+        lines = Table(Column(titles[0], no_wrap=True), *columns, title=title, title_justify="left")
         for row in body:
             lines.add_row(*row)
         console.print(lines, highlight=False)
@@ -87,10 +91,8 @@ def page(comparison: Comparison, pictures: Gallery | None, command: str = "") ->
     arms = comparison.arms
     title = " and ".join(arm.name for arm in arms) if len(arms) < 3 else f"{len(arms)} networks side by side"
     runs = sum(len(arm.runs) for arm in arms)
-    lead = (
-        f"Mean ± standard deviation over the runs of each, {runs} in all, which differ in their seed alone. Δ_MTL is "
-        f"the mean relative gain over all tasks against {comparison.base.name}; more is better."
-    )
+    told = f"Mean ± standard deviation over seeds, {runs} runs in all." if runs > len(arms) else "One run of each."
+    lead = f"{told} Δ_MTL is the mean relative gain over all tasks against {comparison.base.name}; more is better."
     sections = [
         f"<header>{report.heading(f'Polyscene {polyscene.__version__} · report', title, lead)}</header>",
         *(_table(name, rows, comparison.base.name) for name, rows in comparison.tables().items()),
@@ -102,14 +104,15 @@ def page(comparison: Comparison, pictures: Gallery | None, command: str = "") ->
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], base: str) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = []
-    for name, *cells in rows[1:]:
+    titles, *body = rows
+    head = "".join(f"<th>{escape(name)}</th>" for name in titles)
+    kinds = [' class="value"' if name == DELTA else "" for name in titles[1:]]
+    lines = []
+    for name, *cells in body:
         note = ' <span class="none">base</span>' if name == base else ""
-        body.append(
-            f'<tr><td class="task">{escape(name)}{note}</td>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        )
-    table = f'<div class=scroll><table class="arms"><tr>{head}</tr>{"".join(body)}</table></div>'
+        drawn = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
+        lines.append(f'<tr><td class="task">{escape(name)}{note}</td>{drawn}</tr>')
+    table = f"<div class=scroll><table><tr>{head}</tr>{''.join(lines)}</table></div>"
     return f"<section><h2>{escape(title)}</h2>{table}</section>"
 
 
@@ -130,7 +133,7 @@ def _curves(arms: Sequence[Arm], plots: report.Plots) -> str:
         for arm, colour in coloured:
             for run in arm.runs:
                 kept = [record for record in told[run] if loss in record["losses"]]
-                steps, values = [record["step"] for record in kept], [record["losses"][loss] for record in kept]
+                steps, values = [float(record["step"]) for record in kept], [record["losses"][loss] for record in kept]
                 yield Curve(arm.name, steps, values, colour=colour)
 
     drawn = "".join(
@@ -162,13 +165,12 @@ def _gallery(pictures: Gallery) -> str:
         for arm, maps in pictures.seen.items():
             shown.append(_group(arm, [facet(target, index, title) for title, target in maps.items()]))
         rows.append(f'<div class="arms">{"".join(shown)}</div>')
+    titles = {title for maps in pictures.seen.values() for title in maps}
+    notes = "".join(f" {escape(note)}" for title, note in NOTES.items() if title in titles)
     return (
-        "<section><h2>Depth</h2>"
-        '<p class="note">Scenes that are judged, taken evenly and not by how well they came out, as the first run of '
-        "each sees them. <b>Best plane</b>: the depth at which a view matches its neighbours best, before anything is "
-        "learnt from it; grey where no neighbour looks. <b>Triplane</b>: depth rendered from the volume that only "
-        f'training has. One range of colours for all.</p><div class="one key"><div>{legend}</div></div>'
-        f"{''.join(rows)}</section>"
+        '<section><h2>Depth</h2><p class="note">Scenes that are judged, taken evenly and not by how well they came '
+        f"out, as the first run of each network sees them, in one range of colours.{notes}</p>"
+        f'<div class="one key"><div>{legend}</div></div>{"".join(rows)}</section>'
     )
 
 
