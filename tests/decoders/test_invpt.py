@@ -15,8 +15,9 @@ from polyscene.convert.base import Source, convert, load, raw
 from polyscene.convert.invpt import InvPT as Converter
 from polyscene.decoders import invpt as module
 from polyscene.decoders.blocks import resize
-from polyscene.decoders.invpt import skipped_to
+from polyscene.decoders.invpt import InvPT, skipped_to
 from polyscene.model import MultiTaskModel, create_model
+from polyscene.tasks.sets import resolve
 from polyscene.types import Features
 
 GOLDEN = Path(os.environ.get("POLYSCENE_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
@@ -111,6 +112,15 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert predictions.final["depth"].shape == (1, 2, 1, *size)
     (early,) = predictions.auxiliary
     assert early.name == "preliminary" and early.maps["edges"].shape[:3] == (1, 2, 1)
+
+
+def test_the_first_stage_is_at_stride_32_below_a_coarser_level() -> None:
+    tasks = resolve(["depth", "edges"])
+    decoder = InvPT(tasks, (8, 8, 8, 8), (8, 16, 32, 64), channels=24, preliminary=16)
+    pyramid = [torch.rand(1, 8, 192 // stride, 256 // stride) for stride in (8, 16, 32, 64)]
+    maps, (early,) = decoder(Features(pyramid))
+    assert early.maps["depth"].shape[-2:] == (6, 8)
+    assert maps["depth"].shape[-2:] == (48, 64)
 
 
 def test_tasks_and_stages_hear_one_another() -> None:

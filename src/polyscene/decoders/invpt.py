@@ -54,6 +54,7 @@ class InvPT(Decoder):
         self.tasks, self.channels = tasks, dict.fromkeys(tasks, channels)
         self.preliminary_weight = preliminary_weight
         self.reduction = max(1, round(BASE / strides[-1]))
+        self.growth = max(1, round(strides[-1] / BASE))  # of levels that a neck added below 1/32
         widths = [channels // 2**stage for stage in range(STAGES)]
         count, last = len(tasks), in_channels[-1]
 
@@ -64,7 +65,7 @@ class InvPT(Decoder):
         self.mix = nn.ModuleDict(
             {name: nn.Conv2d(preliminary + task.channels, channels, 1) for name, task in tasks.items()}
         )
-        levels = skipped_to(strides, self.reduction * strides[-1])
+        levels = skipped_to(strides, self.reduction * strides[-1] // self.growth)
         self.entries = nn.ModuleList(
             _Entry(list(tasks), wide, narrow, _skips(levels[stage], in_channels, strides, narrow, BASE // 2**stage))
             for stage, (wide, narrow) in enumerate(pairwise(widths), start=1)
@@ -75,7 +76,7 @@ class InvPT(Decoder):
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
         last = features.maps[-1]
-        height, width = (max(side // self.reduction, 1) for side in last.shape[-2:])
+        height, width = (max(side * self.growth // self.reduction, 1) for side in last.shape[-2:])
         early = self.preliminary(resize(last, (height, width))).chunk(len(self.tasks), 1)
         initial = {name: head(map_) for (name, head), map_ in zip(self.initial.items(), early, strict=True)}
         maps = [
