@@ -136,7 +136,7 @@ class CrossView(Neck):
         if camera is not None and self.mode != "single":
             frame = Frame(maps, camera, camera.known & present, (size[0], size[1]))
         scene = frame and frame.beside(memory)
-        neighbours = scene and self._neighbours(scene)
+        neighbours = None if scene is None else self._neighbours(scene)
         matched = (scene.maps if scene else maps).flatten(0, 1)
         matched = self.transformer(matched, neighbours and neighbours.rows).unflatten(0, (batch, -1))
         return matched, neighbours, frame
