@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from polyscene.geometry.camera import crop_intrinsics, hflip_intrinsics, hflip_pose, resize_intrinsics
 from polyscene.geometry.cost_volume import check_cameras, inverse_depth_planes, plane_sweep, projection
 
 PROCESSOR = ("torch", "numba")
@@ -170,6 +171,54 @@ def test_swapping_the_views_swaps_the_volumes(implementation: str) -> None:
     back = plane_sweep(two, one, k, k, torch.linalg.inv(there), depths, **options)  # type: ignore[call-overload]
     for shift in range(planes):
         assert torch.allclose(forth[0, shift, :, : width - shift], back[0, shift, :, shift:])
+
+
+@pytest.mark.parametrize("implementation", PROCESSOR)
+def test_mirrored_views_give_the_mirrored_volume(implementation: str) -> None:
+    reference, source, *intrinsics, pose, depths = scene()
+    mirrored = [hflip_intrinsics(matrix, reference.shape[-1]) for matrix in intrinsics]
+    flipped = plane_sweep(
+        reference.flip(-1), source.flip(-1), *mirrored, hflip_pose(pose), depths, implementation=implementation
+    )
+    known = plane_sweep(reference, source, *intrinsics, pose, depths, implementation=implementation)
+    assert torch.allclose(flipped.flip(-1), known, atol=1e-10)
+
+
+@pytest.mark.parametrize("implementation", PROCESSOR)
+def test_cropped_views_give_the_cropped_volume(implementation: str) -> None:
+    reference, source, *intrinsics, pose, depths = scene()
+    top, left = 2, 3
+    source[..., :top, :], source[..., :left] = 0, 0  # what the crop does not see
+    crops = [maps[..., top:, left:] for maps in (reference, source)]
+    moved = [crop_intrinsics(matrix, left, top) for matrix in intrinsics]
+    ours = plane_sweep(*crops, *moved, pose, depths, implementation=implementation)
+    known = plane_sweep(reference, source, *intrinsics, pose, depths, implementation=implementation)
+    assert torch.allclose(ours, known[..., top:, left:], atol=1e-10)
+
+
+@pytest.mark.parametrize("implementation", PROCESSOR)
+def test_enlarged_views_give_the_same_volume(implementation: str) -> None:
+    """Enlarged three times, place c lies on 3c + 1. Features of the source are linear, which sampling leaves exact."""
+    reference, _, *intrinsics, pose, depths = scene()
+    batch, channels, height, width = reference.shape
+    slopes = torch.randn(3, channels, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, x = torch.meshgrid(torch.arange(3.0 * height), torch.arange(3.0 * width), indexing="ij")
+    large_source = (slopes[0] * x + slopes[1] * y + slopes[2]).expand(batch, -1, -1, -1)
+    large_reference = reference.repeat_interleave(3, -1).repeat_interleave(3, -2)
+    large_intrinsics = [resize_intrinsics(matrix, 3.0, 3.0) for matrix in intrinsics]
+
+    def swept(maps: Tensor, source: Tensor, *cameras: Tensor) -> tuple[Tensor, Tensor]:
+        ones = torch.ones_like(maps)
+        volume = plane_sweep(maps, source, *cameras, implementation=implementation)
+        return volume, plane_sweep(ones, ones, *cameras) > math.sqrt(channels) - 1e-9  # wholly inside
+
+    small, inside = swept(reference, large_source[..., 1::3, 1::3], *intrinsics, pose, depths)
+    large, also = (
+        each[..., 1::3, 1::3] for each in swept(large_reference, large_source, *large_intrinsics, pose, depths)
+    )
+    both = inside & also
+    assert both.float().mean() > 0.3
+    assert torch.allclose(large[both], small[both], atol=1e-9)
 
 
 @pytest.mark.parametrize("implementation", PROCESSOR)
