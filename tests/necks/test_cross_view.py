@@ -393,11 +393,11 @@ def stretched(camera: Camera, value: float) -> None:
 @pytest.mark.parametrize(
     ("spoil", "value", "problem"),
     [
-        (focal, 0.0, "positive focal"),
-        (focal, -90.0, "positive focal"),
-        (focal, float("nan"), "positive focal"),
+        (focal, 0.0, "focal lengths are not positive"),
+        (focal, -90.0, "focal lengths are not positive"),
+        (focal, float("nan"), "intrinsics are not finite"),
         (sheared, 0.3, "rigid"),
-        (sheared, float("inf"), "rigid"),
+        (sheared, float("inf"), "pose is not finite"),
         (stretched, 2.0, "rigid"),
         (stretched, -1.0, "rigid"),
     ],
@@ -453,3 +453,22 @@ def test_a_single_view_exports() -> None:
 
     exported = torch.export.export(Alone(), (images,)).module()
     torch.testing.assert_close(exported(images)[None], last(module, images, None))
+
+
+def test_a_pair_exports_and_leaves_no_trace() -> None:
+    module, images, camera = neck().requires_grad_(False), torch.rand(1, 2, 3, *SIZE), cameras([[0.0, 0.1]])
+    before = last(module, images, camera)
+    counted = module.apart
+
+    class Pair(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neck = module
+
+        def forward(self, images: Tensor, intrinsics: Tensor, poses: Tensor, known: Tensor) -> Tensor:
+            return self.neck(levels(2), images, Camera(intrinsics, poses, known), known)[0].maps[-1]
+
+    given = (images, camera.intrinsics, camera.world_from_camera, camera.known)
+    exported = torch.export.export(Pair(), given).module()
+    torch.testing.assert_close(exported(*given).unflatten(0, (1, 2)), before, atol=1e-4, rtol=1e-4)
+    assert module.apart is counted

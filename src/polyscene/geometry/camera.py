@@ -74,11 +74,13 @@ def assumed_intrinsics(height: int, width: int, focal: float = 0.95) -> Float[Te
 def check(
     intrinsics: Float[Tensor, "b v 3 3"], world_from_camera: Float[Tensor, "b v 4 4"], known: Bool[Tensor, "b v"]
 ) -> None:
-    """Refuses known cameras that no camera can be: ``ValueError`` names the sample, the view and the remedy."""
-    if intrinsics.is_meta:
+    """Refuses known cameras that no camera can be: ``ValueError`` names the sample, the view and the remedy. Says
+    nothing where there are no values to look at: on ``meta``, and while a graph is recorded."""
+    if intrinsics.is_meta or torch.compiler.is_compiling():
         return
-    intrinsics, pose = intrinsics.double(), world_from_camera.double()
-    rotation, eye = pose[..., :3, :3], torch.eye(4, dtype=torch.float64, device=pose.device)
+    exact = torch.float32 if intrinsics.device.type == "mps" else torch.float64  # which autocast leaves alone
+    intrinsics, pose = intrinsics.to(exact), world_from_camera.to(exact)
+    rotation, eye = pose[..., :3, :3], torch.eye(4, dtype=exact, device=pose.device)
     focal = intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2]
     orthonormal = (rotation @ rotation.mT - eye[:3, :3]).abs().amax((-2, -1)) < 1e-3
     finite = intrinsics.isfinite().all(-1).all(-1), pose.isfinite().all(-1).all(-1)

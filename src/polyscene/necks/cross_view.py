@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from polyscene.geometry import camera as cameras
 from polyscene.geometry.cost_volume import inverse_depth_planes
 from polyscene.necks.base import Neck
 from polyscene.necks.fusion import Fusion, Place
 from polyscene.necks.matching import STRIDE, WIDTH, MultiViewTransformer, SpatialEncoder
-from polyscene.necks.neighbours import Neighbours, check, find
+from polyscene.necks.neighbours import Neighbours, find
 from polyscene.necks.volume import Alone, CostVolume, Outside
 from polyscene.ranges import Positive, Several, Share
 from polyscene.tasks import Depth
@@ -145,12 +146,12 @@ class CrossView(Neck):
         if scene.maps.shape[1] == 1:
             return None
         usable = scene.usable
-        if not (torch.compiler.is_compiling() or usable.is_meta):
-            check(scene.camera, usable)
+        cameras.check(scene.camera.intrinsics, scene.camera.world_from_camera, usable)
         if self.training and self.single_share:
             usable = usable & (torch.rand(len(usable), 1, device=usable.device) >= self.single_share)
         neighbours = find(scene.camera, usable, scene.size, self.reach, self.scale == "baseline")
-        self.apart = self.apart + neighbours.apart
+        if not torch.compiler.is_compiling():
+            self.apart = self.apart + neighbours.apart
         return neighbours.shuffled() if self.poses == "shuffled" else neighbours
 
 

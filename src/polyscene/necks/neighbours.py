@@ -12,7 +12,6 @@ from polyscene.geometry.cost_volume import projection
 from polyscene.types import Camera, Travels
 
 MOST = 2
-RIGID = 1e-3  # how far a rotation times its transpose may be from one
 
 
 @dataclass(frozen=True)
@@ -84,27 +83,6 @@ def inverse(motion: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     """Of a rigid motion."""
     turned = motion[..., :3, :3].mT
     return torch.cat([torch.cat([turned, -_product(turned, motion[..., :3, 3:])], -1), motion[..., 3:, :]], -2)
-
-
-def check(camera: Camera, usable: Bool[Tensor, "b v"]) -> None:
-    """Refuses cameras that cannot be: ``ValueError`` with the sample's place in the batch and the view's."""
-    k, pose = camera.intrinsics, camera.world_from_camera
-    rotation = pose[..., :3, :3]
-    eye = torch.eye(4, device=pose.device, dtype=pose.dtype)
-    square = (_product(rotation, rotation.mT) - eye[:3, :3]).abs().amax((-2, -1))
-    problems = {
-        "intrinsics need positive focal lengths and a last row of 0 0 1; mark the view unknown (camera.known) if its "
-        "camera is not known": ~(k.isfinite().all(-1).all(-1) & (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0))
-        | (k[..., 2, :] != eye[2, :3]).any(-1),
-        "world_from_camera is not a rigid motion; take scale and shear out of its rotation, or mark the view unknown "
-        "(camera.known)": ~(pose.isfinite().all(-1).all(-1) & (square < RIGID) & (torch.linalg.det(rotation) > 0))
-        | ((pose[..., 3, :] - eye[3]).abs() > RIGID).any(-1),
-    }
-    if not (torch.stack(list(problems.values())).any(0) & usable).any():
-        return
-    for problem, where in problems.items():
-        for sample, view in (where & usable).nonzero().tolist():
-            raise ValueError(f"camera of sample {sample} of the batch, view {view}: {problem}")
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
