@@ -189,6 +189,10 @@ def test_a_neighbour_without_overlap_is_none_and_counted() -> None:
     assert int(module.apart) == 2
     last(module, images, cameras([[0.0, 0.1]]))
     assert int(module.apart) == 2
+    assert (
+        module.remarks() == ["cross_view: 2 times a view had nothing between 0.5 and 10 m in common with another"]
+        and not neck().remarks()
+    )
 
 
 def plane_at(depth: float, baseline: float) -> tuple[Tensor, Camera]:

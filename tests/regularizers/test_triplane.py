@@ -286,6 +286,8 @@ def test_views_without_a_known_partner_keep_to_their_own_planes_and_are_counted(
     same = [torch.allclose(own["depth"][:, view], across["depth"][:, view], atol=1e-4) for view in range(3)]
     assert same == [False, True, True]
     assert regularizer.counts == {"with partner": 1, "without": 2}
+    (told,) = regularizer.remarks()
+    assert "2 of 3 views" in told and not build().remarks()
     alone = regularizer(Features([level[:1] for level in features.maps]), rig(HERE))
     assert alone.valid.all() and regularizer.counts["without"] == 3
 

@@ -38,3 +38,7 @@ class Neck(nn.Module, ABC):
     ) -> Auxiliary | None:
         """What a report shows of it: raw maps (b, v, _, h, w) by the name of the task that draws them. Nothing here."""
         return None
+
+    def remarks(self) -> list[str]:
+        """What a user should know of the views that it has seen, in words. Nothing here."""
+        return []

@@ -126,6 +126,12 @@ class CrossView(Neck):
         maps, valid = (each[..., y, x].unflatten(0, images.shape[:2]) for each in (depth, found))
         return Auxiliary({"depth": maps}, {"depth": Depth(encoding="metres")}, name="best plane", valid=valid)
 
+    def remarks(self) -> list[str]:
+        apart = int(self.apart)
+        near, far = self.reach
+        within = f"between {near:g} and {far:g} {'m' if self.scale == 'metric' else 'baselines'}"
+        return [f"cross_view: {apart} times a view had nothing {within} in common with another"] if apart else []
+
     def _match(
         self, images: Tensor, camera: Camera | None, present: Tensor, memory: Frame | None
     ) -> tuple[Tensor, Neighbours | None, Frame | None]:

@@ -25,6 +25,10 @@ class Regularizer(nn.Module, ABC):
         """What a report shows of it: maps as ``forward`` has them, without chance. Nothing here."""
         return None
 
+    def remarks(self) -> list[str]:
+        """What a user should know of the views that it has seen, in words. Nothing here."""
+        return []
+
     def weight_at(self, progress: float) -> float:
         """``progress``: the share of the training that is done, in [0, 1]."""
         return self.weight * min(1.0, progress / self.warmup) if self.warmup > 0 else self.weight

@@ -117,6 +117,11 @@ class TriplaneRegularizer(Regularizer):
         maps, _, _ = self._draw(features, camera, across=False, jitter=False)
         return Auxiliary(maps, self.tasks, name="triplane")
 
+    def remarks(self) -> list[str]:
+        with_partner, without = self.counts.values()
+        told = f"triplane: {without} of {with_partner + without} views were rendered across without a partner"
+        return [f"{told} of known camera, from their own planes"] if without else []
+
     @torch.no_grad()
     def render(self, features: Features, camera: Camera, views: Views = "single") -> dict[str, Tensor]:
         """What the volume shows, without jitter: the tasks' values (b, v, c, h, w), and as ``expected_depth``

@@ -142,6 +142,9 @@ class Run:
             self._draw_curves()
         self.records.append({"kind": "end", "step": self.step})
         self.tracker.close()
+        for part in (self.trainer.model.neck, self.trainer.model.regularizer):
+            for line in part.remarks() if part else ():
+                self.say(line)
         self.say(f"finished: {self.out}")
 
     # -- one step ------------------------------------------------------------------------------------------------------
