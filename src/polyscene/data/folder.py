@@ -20,6 +20,7 @@ from polyscene.data.cache import cache_folder
 from polyscene.data.cameras import Cameras
 from polyscene.data.description import BadDescription, Description, Label, Limits
 from polyscene.geometry.camera import assumed_intrinsics
+from polyscene.ranges import Count
 from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
 
@@ -51,9 +52,9 @@ class Folder(Dataset):
         self,
         path: str | Path,
         split: str | None = None,
-        views: int = 1,
-        stride: int | None = None,
-        step: int = 1,
+        views: Count = 1,
+        stride: Count | None = None,
+        step: Count = 1,
         cache: bool = False,
         neighbours: dict[str, Any] | None = None,
     ) -> None:

@@ -8,15 +8,15 @@ H = K_source R inv(K_reference) and e = K_source t, so all planes share one homo
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
-from typing import Any, Literal, get_args, overload
+from typing import Literal, get_args, overload
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from . import _cost_volume_torch
+from .precision import without_autocast
 
 Implementation = Literal["auto", "torch", "numba", "triton"]
 IMPLEMENTATIONS = get_args(Implementation)
@@ -90,16 +90,9 @@ def plane_sweep(
     exact = torch.float64 if kept == torch.float64 else torch.float32
     matrix = projection(*cameras).to(reference.device, exact)
     planes = inverse_depths.detach().to(reference.device, exact).expand(batch, -1)
-    with _unmixed(reference.device.type):
+    with without_autocast(reference):
         volume = _choose(implementation, reference)(reference.to(exact), source.to(exact), matrix, planes).to(kept)
     return (volume, _cost_volume_torch.inside(matrix, planes, height, width)) if return_inside else volume
-
-
-def _unmixed(device: str) -> AbstractContextManager[Any]:
-    """Without autocast, where there is one: a graph shall not hold what does nothing."""
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
 
 
 def _choose(implementation: str, features: Tensor) -> _cost_volume_torch.Sweep:
