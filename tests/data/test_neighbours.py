@@ -87,7 +87,8 @@ def test_samples_are_a_view_and_its_neighbours(tmp_path: Path) -> None:
     ids = [[int(frame.id[6:]) for frame in window] for window in folder.windows]
     assert ids == [[0, 3, 2], [2, 5, 0], [4, 1, 7], [6, 3, 4]]
     sample = folder.read(1)
-    assert sample.camera.world_from_camera[:, 0, 3].tolist() == pytest.approx([0.2, 0.5, 0.0], abs=1e-6) and not folder.notes
+    assert sample.camera.world_from_camera[:, 0, 3].tolist() == pytest.approx([0.2, 0.5, 0.0], abs=1e-6)
+    assert not folder.notes
     assert all("frame_" in name for name in sample.meta[0].split())
 
 
