@@ -80,3 +80,8 @@ def test_info_refuses_what_is_cut_short_or_not_ours(tmp_path: Path, capsys: pyte
     file.write_bytes((2).to_bytes(8, "little") + b"{}")
     assert cli.main(["info", str(file)]) == 2
     assert "not written by polyscene" in capsys.readouterr().err
+
+
+def test_benchmarks_take_options_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "cost-volume", "--help"]) == 0
+    assert "--rounds" in capfd.readouterr().out

@@ -129,21 +129,20 @@ def report(
     run(runs, base, out, markdown)
 
 
-def bench(name: Positional[str] = "", rest: Positional[tuple[str, ...]] = ()) -> int:
+def bench(words: Positional[Annotated[tuple[str, ...], arg(metavar="NAME [OPTIONS]")]] = ()) -> int:
     """Run a benchmark of the checkout, which prints one JSON line a row; without a name, list them.
 
     Args:
-        name: of a file in benchmarks/; - and _ are the same.
-        rest: options of its own.
+        words: the name of a file in benchmarks/ (- and _ are the same), and options of its own.
     """
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     found = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
     if not found:
         raise FileNotFoundError(f"benchmarks come with the checkout, not with the package: there are none at {folder}")
-    if not name:
+    if not words:
         print("\n".join(found))
         return 0
-    name = name.replace("-", "_")
+    name, rest = words[0].replace("-", "_"), words[1:]
     if name not in found:
         raise ValueError(parts.unknown(name, found, "benchmark"))
     source = str(folder.parent / "src")
@@ -174,7 +173,7 @@ ABOUT = {  # groups of commands
     "data": "List, render, describe, verify, show and prepare data sets.",
     "prepare": "Make a described folder of something else.",
 }
-PASSES_ON = {train: 1, bench: 1}  # commands that take options unknown to us after so many words
+PASSES_ON = {train: 1, bench: 0}  # commands that take options unknown to us after so many words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,7 +214,7 @@ def _dispatch(program: str, commands: Commands, words: list[str]) -> int:
     if isinstance(command, Mapping):
         return _dispatch(f"{program} {name}", command, rest)
     how = (tyro.conf.PositionalRequiredArgs,) if commands is DATA else ()
-    if command in PASSES_ON and not {"-h", "--help"} & set(rest[: PASSES_ON[command]]):
+    if command in PASSES_ON and not {"-h", "--help"} & set(rest[:1]):
         rest, own = rest[: PASSES_ON[command]], rest[PASSES_ON[command] :]
         rest += ["--", *own] if own else []
     return tyro.cli(command, prog=f"{program} {name}", args=rest, config=how) or 0
