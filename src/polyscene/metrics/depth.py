@@ -1,56 +1,107 @@
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from polyscene.metrics.base import Metric
-from polyscene.types import Target
+from polyscene.metrics.protocols import DepthRules
 
-FIGURES = ("RMSE", "log RMSE", "AbsRel", "SqRel", "δ<1.25", "δ<1.25²", "δ<1.25³")
+FIGURES = ("RMSE", "log RMSE", "AbsErr", "AbsRel", "SqRel", "δ<1.25", "δ<1.25²", "δ<1.25³")
+ALIGNED = ("aligned", "scaled", "fitted")
+_ROOTED, _SHARES = slice(0, 2), slice(5, 8)
+_LEAST = 1e-9  # metres; so that logarithms and ratios exist
 
 
-def pixel_errors(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Both (n,) metres, positive. (7, n): squared, squared log, relative, squared relative error, three δ hits."""
+def depth_errors(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Both (n,) metres, truth positive. (8,) float64, means over the pixels: squared, squared log, absolute, relative
+    and squared relative error (Eigen et al., NIPS 2014), shares within δ of 1.25, 1.25², 1.25³."""
     difference = prediction - truth
-    logs = prediction.log() - truth.log()
-    ratio = logs.abs().exp()
-    hits = [(ratio < 1.25**power).to(truth.dtype) for power in (1, 2, 3)]
-    return torch.stack([difference**2, logs**2, difference.abs() / truth, difference**2 / truth, *hits])
+    absolute, square = difference.abs(), difference.square()
+    inverse = truth.reciprocal()
+    ratio = prediction.clamp_min(_LEAST) / truth
+    worse = torch.maximum(ratio, ratio.reciprocal())
+    means = (square, ratio.log().square_(), absolute, absolute * inverse, square * inverse)
+    hits = [(worse < 1.25**power).sum() / len(truth) for power in (1, 2, 3)]
+    return torch.stack([*(each.mean() for each in means), *hits]).double().cpu()
+
+
+def aligned(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(n,) scaled by the ratio of the medians (of an even number, the lower)."""
+    return prediction * (truth.median() / prediction.median())
+
+
+def scaled(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(n,) times the scale that minimises the squared error."""
+    return prediction * (prediction.dot(truth) / prediction.dot(prediction))
+
+
+def fitted(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(n,) under the scale and shift, in depth, that minimise the squared error."""
+    centred, middle = prediction - prediction.mean(), truth.mean()
+    return centred * (centred.dot(truth - middle) / centred.dot(centred).clamp_min(1e-12)) + middle
 
 
 class DepthError(Metric):
-    """RMSE in metres, log-RMSE, AbsRel, SqRel and δ shares (percent), pooled over all valid pixels of the set; and the
-    same under ``aligned ...`` after each image was scaled by the ratio of medians, averaged over images."""
+    """RMSE in metres, log-RMSE, AbsErr in metres, AbsRel, SqRel and δ shares in percent; counted as ``rules`` say.
 
-    key: ClassVar[str] = "RMSE"
-    higher_is_better: ClassVar[bool] = False
+    The same as ``aligned ...`` after each image was scaled by the ratio of medians; and the main ones as ``scaled ...``
+    and ``fitted ...`` by the least-squares scale, and scale and shift. These average over images.
+    """
 
-    def __init__(self, least: float = 1e-3) -> None:
-        self.least = least  # metres; a prediction below counts as this, so that its logarithm exists
-        self.state = torch.zeros(16, dtype=torch.float64)  # 7 sums, pixels, 7 sums of image figures, images
+    higher_is_better = False
 
-    def update(self, value: Tensor, target: Target) -> None:
-        size = value.shape[-3:]
-        images = zip(
-            value.reshape(-1, *size), target.value.reshape(-1, *size), target.valid.reshape(-1, *size), strict=True
+    def __init__(self, rules: DepthRules | None = None) -> None:
+        self.rules = rules or DepthRules()
+        self.key = self.rules.headline
+        super().__init__(4 * len(FIGURES) + 2)  # plain and by ALIGNED; what the plain are divided by, images
+
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        rules = self.rules
+        kind = torch.promote_types(prediction.dtype, torch.float32)
+        raw, known = prediction.to(kind), truth.to(kind)
+        if rules.shift:
+            raw, known = raw + rules.shift, known + rules.shift
+        chosen = valid & (known > rules.near) & (known < rules.far)
+        raw, known = (raw.flatten(), known.flatten()) if chosen.all() else (raw[chosen], known[chosen])
+        if not len(known):
+            return
+        sums, size = self.sums, len(FIGURES)
+        raw = raw.clamp_min(rules.floor)
+        errors = depth_errors(raw.clamp(max=rules.ceiling), known)
+        weight = len(known) if rules.pool == "pixels" else 1
+        sums[:size] += weight * (errors if rules.pool == "pixels" else self._of_image(errors))
+        positive = raw.clamp_min(_LEAST)
+        for start, change in enumerate((aligned, scaled, fitted), 1):
+            seen = change(positive, known).clamp(max(rules.floor, _LEAST), rules.ceiling)
+            sums[start * size : (start + 1) * size] += self._of_image(depth_errors(seen, known))
+        sums[-2] += weight
+        sums[-1] += 1
+
+    def _of_image(self, errors: Tensor) -> Tensor:
+        if self.rules.pool == "images, then root":
+            return errors
+        return torch.cat([errors[_ROOTED].sqrt(), errors[2:]])
+
+    def figures(self) -> dict[str, float]:
+        size = len(FIGURES)
+        plain, *others = (self.sums[i * size : (i + 1) * size].clone() for i in range(4))
+        plain /= self.sums[-2]
+        if self.rules.pool != "images":
+            plain[_ROOTED] = plain[_ROOTED].sqrt()
+        plain[_SHARES] *= 100
+        found = dict(zip(FIGURES, plain.tolist(), strict=True))
+        for kind, row in zip(ALIGNED, others, strict=True):
+            row /= self.sums[-1]
+            if self.rules.pool == "images, then root":
+                row[_ROOTED] = row[_ROOTED].sqrt()
+            row[_SHARES] *= 100
+            named = dict(zip(FIGURES, row.tolist(), strict=True))
+            shown = FIGURES if kind == "aligned" else ("RMSE", "AbsRel", "δ<1.25")
+            found |= {f"{kind} {name}": named[name] for name in shown}
+        return found
+
+    def words(self) -> str:
+        return (
+            f"{self.rules.words()}; aligned: each image scaled by the ratio of medians, scaled: by least squares, "
+            "fitted: scale and shift by least squares, all averaged over images"
         )
-        for prediction, truth, valid in images:
-            if not valid.any():
-                continue
-            seen, known = prediction[valid].double().clamp_min(self.least), truth[valid].double()
-            self.state[:7] += pixel_errors(seen, known).sum(1).cpu()
-            self.state[7] += known.numel()
-            aligned = pixel_errors(seen * (known.median() / seen.median()), known).mean(1)
-            aligned[:2] = aligned[:2].sqrt()
-            self.state[8:15] += aligned.cpu()
-            self.state[15] += 1
-
-    def compute(self) -> dict[str, float]:
-        pooled, aligned = self.state[:7] / self.state[7], self.state[8:15] / self.state[15]
-        pooled[:2] = pooled[:2].sqrt()
-        pooled[4:] *= 100
-        aligned[4:] *= 100
-        plain = dict(zip(FIGURES, pooled.tolist(), strict=True))
-        return plain | {f"aligned {name}": figure for name, figure in zip(FIGURES, aligned.tolist(), strict=True)}

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene.metrics.base import Metric
-from polyscene.types import Target
+from polyscene.metrics.protocols import BoundaryRules
 
 
 class QuickEdgeF(Metric):
@@ -17,23 +15,21 @@ class QuickEdgeF(Metric):
     Neither thinned nor matched one to one: not odsF, and not to be compared with published figures.
     """
 
-    key: ClassVar[str] = "quick F"
-    higher_is_better: ClassVar[bool] = True
+    key = "quick F"
+    higher_is_better = True
 
     def __init__(self, radius: int = 2, thresholds: int = 19) -> None:
         self.radius, self.thresholds = radius, torch.arange(1, thresholds + 1) / (thresholds + 1)
-        self.state = torch.zeros(4 * thresholds, dtype=torch.float64)
+        super().__init__(4 * thresholds)  # by threshold: matched, found, recalled, true
 
-    def update(self, value: Tensor, target: Target) -> None:
-        size = value.shape[-3:]
-        valid = target.valid.reshape(-1, *size)
-        truth, score = (target.value.reshape(-1, *size) > 0.5) & valid, value.reshape(-1, *size).float()
-        score = torch.where(valid, score, -1.0)
-        near_truth = self._grown(truth.float()) > 0
-        sums = self.state.reshape(-1, 4)  # matched, found, recalled, true
-        for column, chosen in enumerate((score[near_truth], score, self._grown(score)[truth])):
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        true = (truth > 0.5) & valid
+        score = torch.where(valid, prediction.float(), -1.0)
+        near_truth = self._grown(true.float()) > 0
+        sums = self.sums.reshape(-1, 4)
+        for column, chosen in enumerate((score[near_truth], score, self._grown(score)[true])):
             sums[:, column] += self._at_least(chosen).to(sums)
-        sums[:, 3] += truth.sum().to(sums)
+        sums[:, 3] += true.sum().to(sums)
 
     def _at_least(self, score: Tensor) -> Tensor:
         """How many reach each threshold."""
@@ -45,8 +41,8 @@ class QuickEdgeF(Metric):
         width = 2 * self.radius + 1
         return F.max_pool2d(score, width, stride=1, padding=self.radius)
 
-    def compute(self) -> dict[str, float]:
-        matched, found, recalled, truth = self.state.reshape(-1, 4).T
+    def figures(self) -> dict[str, float]:
+        matched, found, recalled, truth = self.sums.reshape(-1, 4).T
         precision, recall = matched / found.clamp_min(1), recalled / truth
         score = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
         best = int(score.nan_to_num(-1).argmax())
@@ -56,3 +52,41 @@ class QuickEdgeF(Metric):
             "recall": float(recall[best]) * 100,
             "threshold": float(self.thresholds[best]),
         }
+
+    def words(self) -> str:
+        return BoundaryRules("quick").words()
+
+
+class EdgeClassF(Metric):
+    """DenseMTL's F1, in percent: the mean of that of edge pixels and that of all others, at probability 0.5, over the
+    pooled pixels of the set. Nothing is matched, and most of it is the others'."""
+
+    key = "class F1"
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        super().__init__(4)  # counts, truth by rows
+
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        pairs = 2 * (truth > 0.5)[valid] + (prediction > 0.5)[valid]
+        self.sums.add_(torch.bincount(pairs, minlength=4).cpu())
+
+    def figures(self) -> dict[str, float]:
+        counts = self.sums.reshape(2, 2)
+        each = 2 * counts.diagonal() / (counts.sum(0) + counts.sum(1))
+        return {"class F1": float(each.nanmean()) * 100, "edge F1": float(each[1]) * 100}
+
+    def words(self) -> str:
+        return BoundaryRules("class F1").words()
+
+
+def build(rules: BoundaryRules, max_dist: float) -> Metric:
+    """``max_dist``: of the exact measure, a share of the diagonal of the image."""
+    match rules.measure:
+        case "quick":
+            return QuickEdgeF()
+        case "class F1":
+            return EdgeClassF()
+    from polyscene.metrics.boundary import BoundaryMetric
+
+    return BoundaryMetric(rules, max_dist)

@@ -4,41 +4,70 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from polyscene.metrics.base import Metric
-from polyscene.types import Target
+from polyscene.metrics.protocols import NormalsRules
+
+LIMITS = 11.25, 22.5, 30.0  # degrees
 
 
 def angles(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Degrees between unit vectors along dimension -3; an arctangent, so accurate also near 0 and 180."""
-    cross = torch.linalg.cross(prediction, truth, dim=-3).norm(dim=-3)
-    return torch.rad2deg(torch.atan2(cross, (prediction * truth).sum(-3)))
+    """Degrees between vectors of any length along dimension -3; an arctangent, so accurate also near 0 and 180."""
+    (a, b, c), (x, y, z) = prediction.unbind(-3), truth.unbind(-3)
+    square = (b * z - c * y).square_().add_((c * x - a * z).square_()).add_((a * y - b * x).square_())
+    return torch.rad2deg(torch.atan2(square.sqrt_(), a * x + b * y + c * z))
+
+
+def angles_by_cosine(prediction: Tensor, truth: Tensor) -> Tensor:
+    """The same of unit vectors by the arc cosine, in which small angles drown in rounding."""
+    return torch.rad2deg((prediction * truth).sum(-3).clamp_(-1, 1).acos_())
 
 
 class NormalError(Metric):
-    """Angle to the true normal over all valid pixels: mean, median, RMSE in degrees; shares below 11.25, 22.5, 30 in
-    percent. The median is read from a histogram of 0.01° bins, so that accumulators add up."""
+    """Angle to the true normal, as ``rules`` say: mean, median and RMSE in degrees, shares below 11.25, 22.5 and 30 in
+    percent. The median of a set is read from a histogram of 0.001° bins, so that accumulators add up."""
 
-    key: ClassVar[str] = "mean"
-    higher_is_better: ClassVar[bool] = False
-    bins: ClassVar[int] = 18000
+    key = "mean"
+    higher_is_better = False
+    bins: ClassVar[int] = 180_000
 
-    def __init__(self) -> None:
-        self.state = torch.zeros(self.bins + 2, dtype=torch.float64)  # histogram, sum, sum of squares
+    def __init__(self, rules: NormalsRules | None = None) -> None:
+        self.rules = rules or NormalsRules()
+        self.pooled = self.rules.pool == "pixels"
+        super().__init__(6 + (self.bins if self.pooled else 0))  # of error, square, hits; medians; histogram
 
-    def update(self, value: Tensor, target: Target) -> None:
-        error = angles(value.double(), target.value.double())[target.valid.squeeze(-3)].cpu()
-        self.state[: self.bins] += torch.histc(error, self.bins, 0, 180)
-        self.state[-2] += error.sum()
-        self.state[-1] += error.square().sum()
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        if self.rules.eight_bits:
+            prediction = F.normalize(((prediction + 1) * 127.5).to(torch.uint8) / 127.5 - 1, dim=-3)
+        kind = torch.promote_types(prediction.dtype, torch.float32)
+        by = angles if self.rules.formula == "arctangent" else angles_by_cosine
+        error = by(prediction.to(kind), truth.to(kind))
+        error = error.flatten() if valid.all() else error[valid.squeeze(-3)]
+        hits = [(error < limit).sum() for limit in LIMITS]
+        row = torch.stack([error.sum(dtype=torch.float64), error.square().sum(dtype=torch.float64), *hits]).cpu()
+        if self.pooled:
+            self.sums[:5] += row
+            filled = (error * (self.bins / 180)).to(torch.int32).clamp_(max=self.bins - 1)
+            self.sums[6:] += torch.bincount(filled, minlength=self.bins).cpu()
+            return
+        row /= len(error)
+        if self.rules.pool == "images":
+            row[1] = row[1].sqrt()
+        self.sums[:5] += row
+        self.sums[5] += error.median().cpu()
 
-    def compute(self) -> dict[str, float]:
-        histogram = self.state[: self.bins]
-        count = histogram.sum()
-        if not count:
-            return dict.fromkeys(("mean", "median", "RMSE", "<11.25°", "<22.5°", "<30°"), float("nan"))
-        cumulative = histogram.cumsum(0) / count
-        median = float(torch.searchsorted(cumulative, torch.tensor([0.5], dtype=torch.float64))) * 180 / self.bins
-        below = {f"<{limit:g}°": float(cumulative[int(limit * 100) - 1]) * 100 for limit in (11.25, 22.5, 30)}
-        mean, rmse = float(self.state[-2] / count), float((self.state[-1] / count).sqrt())
-        return {"mean": mean, "median": median, "RMSE": rmse, **below}
+    def figures(self) -> dict[str, float]:
+        mean, square, *shares = (self.sums[:5] / self.state[1 if self.pooled else 0]).tolist()
+        rmse = square if self.rules.pool == "images" else square**0.5
+        below = {f"<{limit:g}°": share * 100 for limit, share in zip(LIMITS, shares, strict=True)}
+        return {"mean": mean, "median": self._median(), "RMSE": rmse, **below}
+
+    def _median(self) -> float:
+        if not self.pooled:
+            return float(self.sums[5] / self.state[0])
+        cumulative = self.sums[6:].cumsum(0)
+        return float(torch.searchsorted(cumulative, cumulative[-1:] / 2)) * 180 / self.bins
+
+    def words(self) -> str:
+        return self.rules.words()

@@ -1,31 +1,84 @@
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from polyscene.metrics.base import Metric
-from polyscene.types import Target
+from polyscene.metrics.protocols import SaliencyRules
+
+BETA_SQUARED = 0.3  # Achanta et al., CVPR 2009
 
 
-class MaxF(Metric):
-    """The best F-measure over 255 thresholds, in percent, with β² = 0.3, over the pooled pixels of the set."""
+def reached(score: Tensor, positive: Tensor, thresholds: Tensor, strict: bool = False) -> tuple[Tensor, Tensor]:
+    """How many of (n,) scores reach each of the ascending thresholds (exceed it, if ``strict``): those that are
+    ``positive``, and the others."""
+    passed = torch.bucketize(score, thresholds.to(score), out_int32=True, right=not strict)
+    size = len(thresholds) + 1
+    counts = torch.bincount(passed + size * positive, minlength=2 * size).reshape(2, size)
+    above = counts.flip(1).cumsum(1).flip(1)[:, 1:].cpu()
+    return above[1], above[0]
 
-    key: ClassVar[str] = "maxF"
-    higher_is_better: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        self.state = torch.zeros(2 * 256, dtype=torch.float64)  # histograms of the score: salient, not salient
+class _Salient(Metric):
+    higher_is_better = True
 
-    def update(self, value: Tensor, target: Target) -> None:
-        score = (value[target.valid].float() * 255).floor().clamp(0, 255).long()
-        salient = target.value[target.valid] > 0.5
-        for half, chosen in enumerate((score[salient], score[~salient])):
-            self.state[half * 256 : (half + 1) * 256] += torch.bincount(chosen, minlength=256).to(self.state)
+    def __init__(self, rules: SaliencyRules, sums: int) -> None:
+        self.rules = rules
+        self.thresholds = torch.tensor(rules.thresholds)
+        super().__init__(sums)
 
-    def compute(self) -> dict[str, float]:
-        hits, misses = (part.flip(0).cumsum(0).flip(0) for part in self.state.reshape(2, 256))
-        precision, recall = hits / (hits + misses).clamp_min(1), hits / hits[0]
-        score = 1.3 * precision * recall / (0.3 * precision + recall).clamp_min(1e-12)
-        return {"maxF": float(score[1:].max()) * 100}
+    def count(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hits and false alarms at each threshold, and the number of salient pixels."""
+        score, salient = prediction.float(), truth > 0.5
+        score, salient = (score.flatten(), salient.flatten()) if valid.all() else (score[valid], salient[valid])
+        if self.rules.eight_bits:
+            score = (score * 255).to(torch.uint8) / 255
+        if self.rules.score == "sigmoid of the probability":
+            score = score.sigmoid()
+        return *reached(score, salient, self.thresholds, self.rules.strict), salient.sum().cpu()
+
+    def words(self) -> str:
+        return self.rules.words()
+
+
+class MaxF(_Salient):
+    """The best F-measure over thresholds, in percent, with β² = 0.3, over the pooled pixels of the set."""
+
+    key = "maxF"
+
+    def __init__(self, rules: SaliencyRules | None = None) -> None:
+        rules = rules or SaliencyRules()
+        super().__init__(rules, 2 * len(rules.thresholds) + 1)  # hits, false alarms; salient pixels
+
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        hits, alarms, salient = self.count(prediction, truth, valid)
+        self.sums.add_(torch.cat([hits, alarms, salient[None]]))
+
+    def figures(self) -> dict[str, float]:
+        hits, alarms = self.sums[:-1].reshape(2, -1)
+        precision, recall = hits / (hits + alarms).clamp_min(1), hits / self.sums[-1]
+        score = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall).clamp_min(1e-12)
+        return {"maxF": float(score.max()) * 100}
+
+
+class SaliencyIoU(_Salient):
+    """Intersection over union of the salient pixels, in percent, averaged over images, at the best threshold. An image
+    that rightly has none counts as 100."""
+
+    key = "mIoU"
+
+    def __init__(self, rules: SaliencyRules | None = None) -> None:
+        rules = rules or SaliencyRules("mIoU")
+        super().__init__(rules, len(rules.thresholds))
+
+    def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
+        hits, alarms, salient = self.count(prediction, truth, valid)
+        union = salient + alarms
+        self.sums.add_(torch.where(union > 0, hits / union, 1.0))
+
+    def figures(self) -> dict[str, float]:
+        return {"mIoU": float((self.sums / self.state[0]).max()) * 100}
+
+
+def build(rules: SaliencyRules) -> Metric:
+    return {"maxF": MaxF, "mIoU": SaliencyIoU}[rules.measure](rules)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from polyscene.geometry.correspondence import Correspondence
 from polyscene.metrics import Metric
+from polyscene.metrics.protocols import Protocol
 from polyscene.ranges import Amount
 from polyscene.types import Target
 
@@ -70,6 +71,11 @@ class Task(ABC):
         network that knows no focal length. Only depth changes. A tensor ``scale`` has the leading axes of the label."""
         return target
 
+    def turn(self, target: Target, rotation: Tensor) -> Target:
+        """The label in the axes of a camera turned about its optical axis: ``rotation`` (..., 3, 3) takes the old
+        camera's axes to the new one's. Pixels stay where they are."""
+        return target
+
     # -- the network's side --------------------------------------------------------------------------------------------
     @abstractmethod
     def activate(self, raw: Tensor) -> Tensor:
@@ -80,7 +86,8 @@ class Task(ABC):
         """Mean over valid pixels; zero, with gradient, if there are none."""
 
     @abstractmethod
-    def metric(self) -> Metric: ...
+    def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
+        """An empty accumulator that counts as ``protocol`` (one, or a name in ``PROTOCOLS``) says."""
 
     def as_ray_depth(self) -> Task | None:
         """The task whose raw output is this one's value as metres along a ray; None where the value is no depth."""

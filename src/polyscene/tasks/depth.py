@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.geometry.correspondence import Correspondence
+from polyscene.metrics import protocols
 from polyscene.metrics.depth import DepthError
+from polyscene.metrics.protocols import Protocol
 from polyscene.ranges import Amount, Positive, Several, Share
 from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
@@ -97,8 +99,8 @@ class Depth(Task):
     def as_ray_depth(self) -> Depth:
         return replace(self, encoding="metres")
 
-    def metric(self) -> Metric:
-        return DepthError()
+    def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
+        return DepthError(protocols.find(protocol).depth)
 
     def metres(self, target: Target) -> Target:
         return target

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 from polyscene import losses
 from polyscene.geometry.correspondence import Correspondence
+from polyscene.metrics import protocols
 from polyscene.metrics.normals import NormalError, angles
+from polyscene.metrics.protocols import Protocol
 from polyscene.ranges import Share
 from polyscene.tasks.base import Legend, Metric, Task, mean_map, summed
 from polyscene.types import Target
@@ -46,14 +48,17 @@ class Normals(Task):
         mirrored = super().hflip(target)
         return Target(mirrored.value * mirrored.value.new_tensor([-1.0, 1.0, 1.0])[:, None, None], mirrored.valid)
 
+    def turn(self, target: Target, rotation: Tensor) -> Target:
+        return Target(torch.einsum("...ij,...jhw->...ihw", rotation, target.value), target.valid)
+
     def activate(self, raw: Tensor) -> Tensor:
         return F.normalize(raw, dim=-3, eps=1e-6)
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         return losses.angular(raw, target.value, target.valid, self.l1_share)
 
-    def metric(self) -> Metric:
-        return NormalError()
+    def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
+        return NormalError(protocols.find(protocol).normals)
 
     def carry(self, value: Tensor, way: Correspondence) -> Target:
         """Turned into the one view's axes."""

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import losses
-from polyscene.metrics import Metric
-from polyscene.metrics.saliency import MaxF
+from polyscene.metrics import Metric, protocols, saliency
+from polyscene.metrics.protocols import Protocol
 from polyscene.tasks.probability import Probability
 from polyscene.types import Target
 
@@ -27,5 +27,5 @@ class Saliency(Probability):
         values = F.binary_cross_entropy_with_logits(self.logit(raw), salient, weight=weight, reduction="none")
         return losses.mean_where(values, target.valid)
 
-    def metric(self) -> Metric:
-        return MaxF()
+    def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
+        return saliency.build(protocols.find(protocol).saliency)

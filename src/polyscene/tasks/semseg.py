@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import losses
+from polyscene.metrics import protocols
+from polyscene.metrics.protocols import Protocol
 from polyscene.metrics.segmentation import MeanIoU
 from polyscene.ranges import Share
 from polyscene.tasks.base import Legend, Metric, Task, summed
@@ -64,8 +66,8 @@ class SemanticSegmentation(Task):
             weights = rarity if weights is None else weights * rarity
         return losses.cross_entropy(raw, classes, valid, weights)
 
-    def metric(self) -> Metric:
-        return MeanIoU(self.classes)
+    def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
+        return MeanIoU(self.classes, protocols.find(protocol).segmentation)
 
     def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
         """``agreement``: percent of the pixels that are of the same class."""

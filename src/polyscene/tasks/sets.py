@@ -32,7 +32,7 @@ NYUV2: tuple[Task, ...] = (
     SemanticSegmentation(classes=NYUV2_CLASSES),
     Depth(encoding="metres"),
     Normals(weight=10.0),
-    Edges(weight=50.0),
+    Edges(weight=50.0, max_dist=0.011),
 )
 PASCAL_CONTEXT: tuple[Task, ...] = (
     SemanticSegmentation(classes=VOC_CLASSES),
