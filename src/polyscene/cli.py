@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from polyscene import __version__, evaluate, parts
+from polyscene.data import ORIGINALS
 from polyscene.data import commands as data_commands
 
 # Set before torch is loaded: its threads wait by spinning, which on few cores starves the threads that read data (a
@@ -150,7 +151,10 @@ def bench(words: Positional[Annotated[tuple[str, ...], arg(metavar="NAME [OPTION
     return subprocess.run([sys.executable, str(found[name]), *rest], env=environment).returncode
 
 
-PREPARE: Commands = {"video": data_commands.prepare_video}
+PREPARE: Commands = {
+    "video": data_commands.prepare_video,
+    **{name: data_commands.preparing(name) for name in ORIGINALS},
+}
 DATA: Commands = {
     "list": data_commands.listing,
     "render": data_commands.render,
@@ -171,7 +175,7 @@ COMMANDS: Commands = {
 }
 ABOUT = {  # groups of commands
     "data": "List, render, describe, verify, show and prepare data sets.",
-    "prepare": "Make a described folder of something else.",
+    "prepare": "Sets of the field: get, check, derive. Videos: make a described folder.",
 }
 PASSES_ON = {train: 1, bench: 0}  # commands that take options unknown to us after so many words
 
@@ -222,9 +226,10 @@ def _dispatch(program: str, commands: Commands, words: list[str]) -> int:
 
 def _help(program: str, commands: Commands) -> str:
     rows = []
+    width = max(map(len, commands)) + 2
     for name, command in commands.items():
         about = ABOUT[name] if isinstance(command, Mapping) else (command.__doc__ or "").partition("\n")[0]
-        rows.append(f"  {name:<10}{about}")
+        rows.append(f"  {name:<{width}}{about}")
     return "\n".join(
         [
             f"usage: {program} COMMAND ...",

@@ -2,9 +2,12 @@
 
 from polyscene import parts
 
+ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their authors
+}
 DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
     "folder": "polyscene.data.folder:Folder",
+    **ORIGINALS,
 }
 LABELS = {"rooms": ("semseg", "depth", "normals", "edges")}  # by data sets that always label the same
 

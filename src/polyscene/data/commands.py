@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
+
+from polyscene.data import DATASETS, ORIGINALS
+
+if TYPE_CHECKING:
+    from polyscene.data.original import Original
+    from polyscene.data.verify import Problem
 
 
 def listing() -> int:
@@ -87,21 +97,87 @@ def describe(folder: Path, out: Path | None = None) -> int:
     return 0
 
 
-def verify(path: Path) -> int:
-    """Read every file of a described folder and list what is wrong with it.
+def verify(data: Annotated[str | Path, arg(metavar="NAME|FOLDER")], root: Path | None = None) -> int:
+    """Read every file of a data set and list what is wrong with it.
 
     Args:
-        path: a folder with a polyscene.yaml, or such a file.
+        data: the name of a set of the field, a folder with a polyscene.yaml, or such a file.
+        root: where the files of a set of the field lie; $POLYSCENE_NAME by default.
     """
+    from polyscene.data.verify import verify as check
+
+    if data in ORIGINALS:
+        return _told(_verified(str(data), root))
+    with _progress("verifying") as progress:
+        return _told(check(data, progress))
+
+
+def preparing(name: str) -> Callable[..., int]:
+    """``polyscene data prepare NAME`` for a set of the field."""
+
+    def prepare(root: Path | None = None, convert: Path | None = None, out: Path | None = None) -> int:
+        from polyscene import parts
+
+        reader: type[Original] = parts.load(DATASETS, name, "data set")
+        print(f"{reader.title}\n\n{inspect.cleandoc(reader.where)}\n")
+        if convert is not None:
+            if out is None:
+                return _refuse("--convert needs --out, the folder to write to")
+            reader.convert(convert, out)
+            print(f"written: {out}")
+            root = out
+        if root is None and not os.environ.get(f"POLYSCENE_{name.upper()}"):
+            print(f"Then: polyscene data prepare {name} --root FOLDER, or set POLYSCENE_{name.upper()}")
+            return 0
+        return _told(_verified(name, root))
+
+    prepare.__doc__ = f"""Where to get {name}; check what is on disk, and derive the labels that it lacks.
+
+    Args:
+        root: where the files lie; $POLYSCENE_{name.upper()} by default. Nothing is written there.
+        convert: files of another published form, to be written as the form that is read, where there is such.
+        out: the folder to write these to.
+    """
+    return prepare
+
+
+def _verified(name: str, root: Path | None) -> list[Problem]:
+    """All splits of a set of the field, with what a user should know of each."""
+    from polyscene import parts
+    from polyscene.data.base import BadSample
+    from polyscene.data.original import find_root
+    from polyscene.data.verify import Problem, verify_set
+
+    reader: Any = parts.load(DATASETS, name, "data set")
+    find_root(name, root)
+    problems: list[Problem] = []
+    for split in reader.splits:
+        try:
+            dataset = reader(root=root, split=split)
+        except BadSample as error:
+            problems.append(Problem(error.file, error.problem, error.remedy))
+            continue
+        derived = f"; derived: {', '.join(sorted(dataset.derived))}" if dataset.derived else ""
+        print(f"{name} {split}: {len(dataset)} samples; labels: {', '.join(dataset.tasks)}{derived}")
+        for note in dataset.notes:
+            print(f"    {note}")
+        with _progress(f"{name} {split}") as progress:
+            problems += verify_set(dataset, progress)
+    return list(dict.fromkeys(problems))
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from polyscene.data.verify import verify as check
-
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("verifying")
-        problems = check(path, lambda done, total: bar.update(task, completed=done, total=total))
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _told(problems: Sequence[Problem]) -> int:
     for problem in problems:
         print(f"{problem.file}\n    {problem.problem}\n    -> {problem.remedy}")
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
@@ -141,22 +217,34 @@ def prepare_video(
     return 0
 
 
-def show(data: str, out: Path = Path("sheet.png"), split: str | None = None, count: int = 6, views: int = 1) -> int:
+def show(
+    data: str,
+    out: Path = Path("sheet.png"),
+    split: str | None = None,
+    count: int = 6,
+    views: int = 1,
+    root: Path | None = None,
+) -> int:
     """Draw a contact sheet of samples with all their labels.
 
     Args:
-        data: "rooms", or a folder with a polyscene.yaml, or such a file.
+        data: "rooms", the name of a set of the field, a folder with a polyscene.yaml, or such a file.
         out: the PNG to write.
         split: of the data set; all, or the training rooms, by default.
         count: samples, evenly spread.
         views: pictures a sample.
+        root: where the files of a set of the field lie; $POLYSCENE_NAME by default.
     """
     from polyscene.config import Part
     from polyscene.data.sheet import contact_sheet
     from polyscene.data.sources import make
 
+    options: dict[str, Any]
     if data == "rooms":
         options = {"name": "rooms", "scenes": count, "views": views, "split": split or "train"}
+    elif data in ORIGINALS:
+        asked = {"root": root and str(root), "split": split, "views": views if views > 1 else None}
+        options = {"name": data, **{key: value for key, value in asked.items() if value is not None}}
     else:
         options = {"name": "folder", "path": data, "views": views, "split": split}
     if count < 1 or views < 1:

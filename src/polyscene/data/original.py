@@ -73,7 +73,7 @@ class Original(Dataset):
         if len(sizes) > 1:
             raise BadSample(" ".join(frames), f"views differ in size: {sizes}", "verify the files of this sequence")
         size = sizes.pop()
-        labels = {name: [self._labelled(name, frame, size) for frame in frames] for name in self.tasks}
+        labels = {name: [self.labelled(name, frame, size) for frame in frames] for name in self.tasks}
         return Sample(
             images=torch.stack(images),
             targets={name: _stacked(each) for name, each in labels.items()},
@@ -83,7 +83,8 @@ class Original(Dataset):
             meta=(" ".join(f"{self.name}/{frame}" for frame in frames),),
         )
 
-    def _labelled(self, name: str, frame: str, size: tuple[int, int]) -> Target:
+    def labelled(self, name: str, frame: str, size: tuple[int, int]) -> Target:
+        """The label as its task accepts it, all invalid where there is none."""
         task = self.tasks[name]
         target = self.label(name, frame, size)
         if target is None:

@@ -1,17 +1,23 @@
-"""What is wrong with a described folder, file by file."""
+"""What is wrong with a data set, file by file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from polyscene.data.base import BadSample
 from polyscene.data.description import BadDescription, locate
 from polyscene.data.folder import Folder, Frame
+from polyscene.data.original import Original
 from polyscene.data.threads import single_threaded_pool
+
+Progress = Callable[[int, int], None]
+"""Frames done, and all."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Problem:
     remedy: str
 
 
-def verify(path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+def verify(path: str | Path, progress: Progress | None = None) -> list[Problem]:
     """Everything found wrong in all splits of the folder (or description) at ``path``: a reader's own checks, run over
     every file on all cores. ``progress(done, all)`` is called as frames are done. Empty if all is well."""
     file = str(Path(path))
@@ -38,12 +44,36 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
             problems.append(Problem(file, str(error).removeprefix(f"{file}: "), f"correct splits.{split}"))
     problems += [_problem(error) for error in _attempts([lambda: folder.cameras])]
     problems += _without_image(folder)
+    problems += _over(folder.frames, lambda frame: _check(folder, frame), progress)
+    return list(dict.fromkeys(problems))
+
+
+def verify_set(dataset: Original, progress: Progress | None = None) -> list[Problem]:
+    """Everything found wrong in a split of one of the field's sets: what its reader says of the whole, then every file
+    read. What has to be derived is derived by this, and kept."""
+    problems = [_problem(error) for error in dataset.problems()]
+
+    def check(frame: str) -> list[Problem]:
+        try:
+            image = dataset.image(frame)
+        except BadSample as error:
+            return [_problem(error)]
+        size = image.shape[-2], image.shape[-1]
+        attempts: list[Callable[[], Any]] = [partial(dataset.labelled, name, frame, size) for name in dataset.tasks]
+        return [_problem(error) for error in _attempts([*attempts, partial(dataset.camera, frame, size)])]
+
+    problems += _over(dataset.frames, check, progress)
+    return list(dict.fromkeys(problems))
+
+
+def _over(frames: Sequence[T], check: Callable[[T], list[Problem]], progress: Progress | None) -> list[Problem]:
+    problems: list[Problem] = []
     with single_threaded_pool(len(os.sched_getaffinity(0))) as pool:
-        for done, found in enumerate(pool.map(lambda frame: _check(folder, frame), folder.frames), start=1):
+        for done, found in enumerate(pool.map(check, frames), start=1):
             problems += found
             if progress is not None:
-                progress(done, len(folder.frames))
-    return list(dict.fromkeys(problems))
+                progress(done, len(frames))
+    return problems
 
 
 def _without_image(folder: Folder) -> Iterator[Problem]:
@@ -68,7 +98,7 @@ def _check(folder: Folder, frame: Frame) -> list[Problem]:
     except BadSample as error:
         return [_problem(error)]
     size = image.shape[-2], image.shape[-1]
-    attempts: list[Callable[[], Any]] = [lambda name=name: folder.label(name, frame, size) for name in folder.tasks]  # type: ignore[misc]
+    attempts: list[Callable[[], Any]] = [partial(folder.label, name, frame, size) for name in folder.tasks]
     try:
         cameras = folder.cameras
     except BadSample:
