@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from polyscene import config as configuration
-from polyscene import tasks, weights
+from polyscene import tasks, transforms, weights
 from polyscene.config import Config
 from polyscene.data import sources
 from polyscene.evaluate import in_metres
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.training import checkpoint
-from polyscene.transforms import Centre
 from polyscene.types import Auxiliary, Batch, Target, collate
 
 PREDICTED = "predicted"
@@ -55,7 +54,7 @@ def scenes(config: Config, model: MultiTaskModel, count: int) -> Batch | None:
             break
     if found is None:
         return None
-    resize, chance = Centre(config.data.size, "network", config.data.fit), torch.Generator()
+    resize, chance = transforms.testing(config.data, "network"), torch.Generator()
     chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int).tolist()
     return collate([resize(found.read(index), model.tasks, chance) for index in chosen])
 

@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from polyscene.ranges import Amount, Count, Positive, Share
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Fit = Literal["cover", "pad", "stretch"]
+"""Pictures resized to cover the size, cut and padded as large as they are, or resized to it whatever their aspect."""
+Recipe = Literal["polyscene", "invpt", "mtlpt_nyuv2", "mtlpt_pascal", "dense_mtl", "mtan"]
 
 
 class Strict(BaseModel):
@@ -56,17 +59,28 @@ class Source(Strict):
 
 
 class Augment(Strict):
-    """The training transform; see ``transforms.Augment``."""
+    """The training transform by the name of its recipe (docs/augmentation.md), or as a mapping. What else that may hold
+    are settings of ours, ``polyscene``; see ``transforms.Augment``."""
 
+    name: Recipe = "polyscene"
     zoom: tuple[Positive, Positive] = (1.0, 1.6)
     mirror: bool = True
     strength: Share = 1.0
     zoom_depth: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
-    def _ascending(self) -> Augment:
+    def _of_this_recipe(self) -> Augment:
         if self.zoom[0] > self.zoom[1]:
             raise ValueError(f"zoom: the first bound {self.zoom[0]:g} exceeds the second, {self.zoom[1]:g}")
+        fields = type(self).model_fields
+        own = [key for key in fields if key != "name" and getattr(self, key) != fields[key].default]
+        if self.name != "polyscene" and own:
+            raise ValueError(f"{', '.join(own)}: a setting of the recipe polyscene; {self.name} is as published")
         return self
 
 
@@ -74,7 +88,7 @@ class Data(Strict):
     size: tuple[Count, Count] = (192, 256)  # height, width the network sees
     train: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
-    fit: Literal["cover", "pad"] = "cover"  # pictures resized to cover the size, or cut and padded as they are
+    fit: Fit | None = None  # None: as the recipe of `augment` does, `cover` for ours
     augment: Augment = Augment()
     labels: Literal["own", "network"] = "own"  # evaluation at the labels' own size, or brought to the network's
     workers: Annotated[int, Field(ge=0)] = 1  # loader threads beside the training process

@@ -100,11 +100,11 @@ def _check_map(classes: Mapping[str, str], dataset: Dataset, shared: Mapping[str
         raise ValueError("\n".join(f"{name}: classes: {problem}" for problem in wrong))
 
 
-def build(data: Data, tasks: Mapping[str, Task], seed: int) -> Sources:
-    """Data sets made, prepared and joined; every source draws from a random stream of its own."""
+def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = False) -> Sources:
+    """Data sets made, prepared and joined; every source draws from a random stream of its own. ``relative``: the network
+    learns depth relative to the focal length."""
     notes: list[str] = []
-    augment = transforms.Augment(data.size, **data.augment.model_dump(), fit=data.fit)
-    plain = transforms.Centre(data.size, data.labels, data.fit)
+    augment, plain = transforms.training(data, relative), transforms.testing(data)
 
     def loader(name: str, source: Source, transform: Transform, shuffle: bool) -> Loader:
         dataset = make(source.dataset)

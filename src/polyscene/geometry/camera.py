@@ -65,6 +65,21 @@ def hflip_pose(world_from_camera: Tensor) -> Tensor:
     return mirror @ world_from_camera @ mirror
 
 
+def warp_intrinsics(
+    intrinsics: Float[Tensor, "*b 3 3"], matrix: Float[Tensor, "3 3"]
+) -> tuple[Float[Tensor, "*b 3 3"], Float[Tensor, "*b 3 3"]]:
+    """After every pixel was taken to ``matrix`` times it, an affine map that mirrors nothing: the intrinsics, and the
+    turn about the optical axis that takes points in the old camera's axes to the new one's."""
+    moved = matrix.to(torch.float64) @ intrinsics.to(torch.float64)
+    sine, cosine = (moved[..., 1, :2] / moved[..., 1, :2].norm(dim=-1, keepdim=True)).unbind(-1)
+    nought, one = torch.zeros_like(sine), torch.ones_like(sine)
+    rows = (cosine, -sine, nought), (sine, cosine, nought), (nought, nought, one)
+    turn = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    upper = moved @ turn.mT
+    upper[..., 1, 0] = 0
+    return upper.to(intrinsics.dtype), turn.to(intrinsics.dtype)
+
+
 def assumed_intrinsics(height: int, width: int, focal: float = 0.95) -> Float[Tensor, "3 3"]:
     """A guess for a picture of unknown camera: focal length ``focal`` times the longer side, centred."""
     length = focal * max(height, width)

@@ -88,7 +88,7 @@ class Run:
             for line in init.start_from(model, self.settings.init).lines():
                 self.say(line)
         self.trainer = Trainer(model, make_step(self.tasks), self.settings, self.device, config.seed)
-        self.sources = sources.build(config.data, self.tasks, config.seed)
+        self.sources = sources.build(config.data, self.tasks, config.seed, config.model.canonical_focal is not None)
         self.began = time.monotonic()  # of the budget: rendering and unpacking are not training
         self.meter = Meter(every=1 if self.device.type == "cpu" else 10)
         self.step = 0
