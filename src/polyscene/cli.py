@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -59,24 +59,34 @@ def train(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ())
 def eval_(
     weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]],
     data: Annotated[str, arg(metavar="CONFIG_OR_NAME")],
+    protocol: str = "polyscene",
+    edges: Literal["exact", "quick"] | None = None,
     split: str | None = None,
+    root: Path | None = None,
+    baseline: tuple[Path, ...] = (),
     out: Path | None = None,
     limit: int | None = None,
     floors: bool = True,
     device: str = "auto",
 ) -> None:
-    """Judge a network on labelled data: figures, their protocol and their floors; metrics.json.
+    """Judge a network on labelled data: figures, how they were counted, floors, Δ_MTL; metrics.json and metrics.md.
 
     Args:
         weights: a run, a folder of weights, or a .safetensors file.
-        data: a configuration (its `evaluate` sources), a described folder or its polyscene.yaml, or "rooms".
-        split: of a described folder or of the rooms (val by default).
-        out: folder for metrics.json; where the weights are by default.
+        data: a configuration (its `evaluate` sources), a described folder or its polyscene.yaml, or the name of a data
+            set (`polyscene data list`).
+        protocol: whose way of counting: polyscene, invpt, atrc, mtlpt, astmt, sak, dense_mtl, mtan.
+        edges: odsF by exact matching, or the quick F of training curves; by default as the protocol says.
+        split: of a data set by name or of a described folder; val by default.
+        root: where the files of a data set by name are; by default what the variable POLYSCENE_NAME says.
+        baseline: single-task networks to tell Δ_MTL against: runs, metrics.json files, or a YAML file of
+            `task: figure` lines.
+        out: folder for metrics.json and metrics.md; where the weights are by default.
         limit: batches of each source; all by default.
         floors: judge also predictions that do not look at the image.
         device: auto, cpu, cuda...
     """
-    evaluate.run(weights, data, split, out, limit, floors, device)
+    evaluate.run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline)
 
 
 def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "starter", device: str = "auto") -> int:
@@ -109,6 +119,29 @@ def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_jso
 
     facts = describe(weights)
     print(json.dumps(facts, indent=2) if as_json else "\n".join(lines(facts)))
+
+
+def convert(
+    format: Positional[Annotated[str, arg(metavar="FORMAT")]],
+    file: Positional[Path],
+    out: Path,
+    meta: Path | None = None,
+) -> None:
+    """Make a network of ours of a checkpoint of public code; every tensor is used, or listed.
+
+    Args:
+        format: the code's family: atrc, dense_mtl, invpt, mti_net...
+        file: the checkpoint (.pth, .tar, .safetensors); nothing but tensors is unpickled.
+        out: folder to write to.
+        meta: a JSON file that says what tensors cannot: `tasks` in the reference's order, `channels` of each, and what
+            the family needs in `config`, `backbone` or `source_order_used_in_post_concat`.
+    """
+    from polyscene.convert.command import run
+
+    done = run(format, file, meta, out)
+    print(f"{out}: {len(done.state)} tensors")
+    for name, reason in done.leftovers.items():
+        print(f"    left out: {name} ({reason})")
 
 
 def report(
@@ -169,6 +202,7 @@ COMMANDS: Commands = {
     "eval": eval_,
     "predict": predict,
     "data": DATA,
+    "convert": convert,
     "info": info,
     "report": report,
     "bench": bench,

@@ -30,9 +30,11 @@ PartLike = str | Mapping[str, Any] | Part
 
 class MultiTaskModel(nn.Module):
     """``canonical_focal``, in image widths: depth is predicted as if taken by that camera, and brought back in
-    ``infer``. ``progress``, the share of the training that is done, is set by the training loop."""
+    ``infer``. ``progress``, the share of the training that is done, is set by the training loop. ``reference`` says of a
+    converted network whose it was: ``format``, in ``convert.CONVERTERS``, and ``meta``."""
 
     progress: float = 1.0
+    reference: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -108,6 +110,17 @@ class MultiTaskModel(nn.Module):
         valid = torch.ones_like(images[:, :, :1], dtype=torch.bool)
         return {name: self.tasks[name].zoom(Target(value, valid), back).value for name, value in values.items()}
 
+    @torch.no_grad()
+    def raw(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+        """Of a converted network: the reference's outputs (b, c, h', w') by its names, from its own input, normalised as
+        it wants it. ``ValueError`` for any other."""
+        if self.reference is None:
+            raise ValueError("this network was not converted from a reference's checkpoint: call `infer` instead")
+        from polyscene.convert import CONVERTERS, base
+
+        converter = parts.load(CONVERTERS, self.reference["format"], "format")(self.reference["meta"])
+        return base.raw(converter, self, images)
+
     def focal_scale(self, camera: Camera, width: int) -> Float[Tensor, "b v"]:
         """Focal length over the canonical one; 1 where the camera is unknown, and if there is no canonical one."""
         focal = camera.intrinsics[..., 0, 0]
@@ -131,6 +144,7 @@ class MultiTaskModel(nn.Module):
             "tasks": [task.describe() for task in self.tasks.values()],
             **{kind: part and {"name": part.name, **part.options} for kind, part in self.parts.items()},
             "canonical_focal": self.canonical_focal,
+            **({"reference": dict(self.reference)} if self.reference else {}),
         }
 
 
@@ -197,7 +211,9 @@ def create_model(
 def from_description(description: Mapping[str, Any]) -> MultiTaskModel:
     """The inverse of ``MultiTaskModel.describe``, with fresh weights."""
     names = ("tasks", "encoder", "decoder", "neck", "regularizer", "canonical_focal")
-    return create_model(**{name: description[name] for name in names})
+    model = create_model(**{name: description[name] for name in names})
+    model.reference = description.get("reference")
+    return model
 
 
 def _by_view(auxiliary: Auxiliary, batch: int, views: int) -> Auxiliary:

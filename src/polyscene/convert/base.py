@@ -12,7 +12,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -73,11 +73,16 @@ class Converter(ABC):
     """One public model family. ``meta``: ``tasks`` (the reference's names, in its order), ``channels`` by task, and
     whatever else the family needs to be built, in ``config``."""
 
-    normalised: bool = True  # whether the reference takes images that are normalised already
+    normalised: ClassVar[bool] = True  # whether the reference takes images that are normalised already
 
     def __init__(self, meta: Mapping[str, Any]) -> None:
         self.meta = meta
         self.tasks = {name: task_of(name, channels_of(meta["channels"][name])) for name in meta["tasks"]}
+
+    @classmethod
+    def guess(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """``meta`` from the tensors alone, for families whose names tell enough. ``ValueError`` for the others."""
+        raise ValueError("these tensors cannot say which tasks they serve, and in what order; give --meta META.json")
 
     @property
     def ours(self) -> dict[str, str]:

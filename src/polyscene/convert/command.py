@@ -1,0 +1,91 @@
+"""``polyscene convert``: a checkpoint file of public code, as a folder of ours."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import polyscene
+from polyscene import parts, weights
+from polyscene.convert import CONVERTERS
+from polyscene.convert.base import Converted, Converter, convert, load
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")  # what training code calls the weights
+PREFIXES = ("module.", "model.", "network.")  # of wrappers around the network
+
+
+def run(format: str, file: Path, meta: Path | None, out: Path) -> Converted:
+    """Reads ``file``, converts it strictly and writes the network to ``out``. ``ValueError`` names a tensor that has no
+    place in ours, one that is missing, or what ``meta`` lacks; nothing is written then."""
+    kind: type[Converter] = parts.load(CONVERTERS, format, "format")
+    state = read(file)
+    facts = described(meta) if meta else kind.guess(state)
+    try:
+        converter = kind(facts)
+        converted = convert(converter, state)
+        model = load(converter, converted)
+    except KeyError as error:
+        raise ValueError(f"{meta or file}: {format} needs {error} in META.json") from None
+    model.reference = {"format": format, "meta": facts}
+    origin = {"format": format, "file": file.name, "left out": converted.leftovers}
+    weights.save(model, out, converted=origin, version=polyscene.__version__)
+    return converted
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of a checkpoint that torch wrote, which is not unpickled beyond tensors and
+    plain containers. ``ValueError`` if there are none."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{file} is no checkpoint of tensors alone ({first}); load it where you trust it and save its state dict"
+        ) from None
+    state = _unwrapped(found)
+    if not state:
+        raise ValueError(f"{file} holds no state dict; save `model.state_dict()`")
+    return state
+
+
+def _unwrapped(found: Any) -> dict[str, Tensor]:
+    if not isinstance(found, Mapping):
+        return {}
+    state = {str(key): item for key, item in found.items() if isinstance(item, Tensor)}
+    if len(state) < len(found):
+        inner = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
+        state = _unwrapped(inner) if inner is not None else state
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def described(file: Path) -> dict[str, Any]:
+    """META.json: what the tensors cannot say."""
+    try:
+        facts = json.loads(file.read_text())
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from None
+    missing = [key for key in ("tasks", "channels") if not isinstance(facts, dict) or key not in facts]
+    if missing:
+        raise ValueError(
+            f"{file}: lacks {' and '.join(missing)}: the tasks in the reference's order, and their channels"
+        )
+    if lost := [task for task in facts["tasks"] if task not in facts["channels"]]:
+        raise ValueError(f"{file}: channels: {', '.join(lost)} missing")
+    kept = ("tasks", "channels", "config", "backbone", "input", "source_order_used_in_post_concat")
+    return {key: facts[key] for key in kept if key in facts}
