@@ -30,8 +30,8 @@ PartLike = str | Mapping[str, Any] | Part
 
 class MultiTaskModel(nn.Module):
     """``canonical_focal``, in image widths: depth is predicted as if taken by that camera, and brought back in
-    ``infer``. ``progress``, the share of the training that is done, is set by the training loop. ``reference`` says of a
-    converted network whose it was: ``format``, in ``convert.CONVERTERS``, and ``meta``."""
+    ``infer``. ``progress``, the share of the training that is done, is set by the training loop. ``reference`` says
+    whose a converted network was: ``format``, in ``convert.CONVERTERS``, and ``meta``."""
 
     progress: float = 1.0
     reference: Mapping[str, Any] | None = None
@@ -112,8 +112,8 @@ class MultiTaskModel(nn.Module):
 
     @torch.no_grad()
     def raw(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
-        """Of a converted network: the reference's outputs (b, c, h', w') by its names, from its own input, normalised as
-        it wants it. ``ValueError`` for any other."""
+        """Of a converted network: the reference's outputs (b, c, h', w') by its names, from its own input, normalised
+        as it wants it. ``ValueError`` for any other."""
         if self.reference is None:
             raise ValueError("this network was not converted from a reference's checkpoint: call `infer` instead")
         from polyscene.convert import CONVERTERS, base
