@@ -149,7 +149,7 @@ def test_edges_counted_at_once_agree_with_thresholds_one_by_one() -> None:
         return torch.nn.functional.max_pool2d(mask.flatten(0, 1).float(), 5, 1, 2).unflatten(0, (2, 1)) > 0
 
     truth = truth & valid
-    for row, threshold in zip(metric.sums.reshape(-1, 4), metric.thresholds, strict=True):
+    for row, threshold in zip(metric.sums.reshape(-1, 4), metric.thresholds.values, strict=True):
         found = (value >= threshold) & valid
         expected = (found & grown(truth)).sum(), found.sum(), (truth & grown(found)).sum(), truth.sum()
         assert row.tolist() == [int(count) for count in expected]

@@ -32,6 +32,23 @@ class Seen(NamedTuple):
     pixels: int  # valid ones
 
 
+def choose(valid: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+    """Of each (1, h, w) map the ``valid`` (1, h, w) pixels, (n,)."""
+    if valid.all():
+        return tuple(each.flatten() for each in maps)
+    index = valid.flatten().nonzero().squeeze(1)
+    return tuple(each.flatten().index_select(0, index) for each in maps)
+
+
+def _demand_finite(name: str, values: Tensor, valid: Tensor) -> None:
+    """Raises ``ValueError`` where (c, h, w) values are not finite at a valid pixel."""
+    if not values.is_floating_point() or values.sum(dtype=torch.float32).isfinite():
+        return
+    bad = (~values.isfinite() & valid).any(0, keepdim=True)
+    if bad.any():
+        raise ValueError(f"the {name} is NaN or infinite at {int(bad.sum())} of {int(valid.sum())} valid pixels")
+
+
 class Metric(ABC):
     """An accumulator over images: ``update`` any number of times, then ``compute``.
 
@@ -57,7 +74,7 @@ class Metric(ABC):
     def update(self, value: Tensor, target: Target) -> None:
         """``value``: an activated prediction, (..., c, h, w) like ``target.value``.
 
-        Raises ``ValueError`` where the two differ in shape, and where a prediction is NaN or infinite at a valid pixel.
+        Raises ``ValueError`` where the two differ in shape, and where one is NaN or infinite at a valid pixel.
         """
         if value.shape != target.value.shape:
             raise ValueError(
@@ -72,10 +89,8 @@ class Metric(ABC):
             pixels = int(known.sum())
             if not pixels:
                 continue
-            if prediction.is_floating_point():
-                bad = int((~prediction.isfinite() & known).sum())
-                if bad:
-                    raise ValueError(f"the prediction is NaN or infinite at {bad} of {pixels} valid numbers")
+            _demand_finite("prediction", prediction, known)
+            _demand_finite("truth", truth, known)
             self.state[0] += 1
             self.state[1] += pixels
             self.add(prediction, truth, known)

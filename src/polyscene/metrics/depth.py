@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyscene.metrics.base import Metric
+from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import DepthRules
 
 FIGURES = ("RMSE", "log RMSE", "AbsErr", "AbsRel", "SqRel", "δ<1.25", "δ<1.25²", "δ<1.25³")
@@ -13,16 +13,18 @@ _LEAST = 1e-9  # metres; so that logarithms and ratios exist
 
 
 def depth_errors(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Both (n,) metres, truth positive. (8,) float64, means over the pixels: squared, squared log, absolute, relative
-    and squared relative error (Eigen et al., NIPS 2014), shares within δ of 1.25, 1.25², 1.25³."""
-    difference = prediction - truth
-    absolute, square = difference.abs(), difference.square()
-    inverse = truth.reciprocal()
-    ratio = prediction.clamp_min(_LEAST) / truth
+    """Both (n,) metres, positive but for the prediction. (8,) float64, means over the pixels: squared, squared log,
+    absolute, relative and squared relative error, and the shares whose ratio, or its inverse, is below 1.25, 1.25²,
+    1.25³ (Eigen et al., NIPS 2014)."""
+    pixels = len(truth)
+    absolute, inverse = (prediction - truth).abs_(), truth.reciprocal()
+    relative = absolute * inverse
+    sums = [absolute.dot(absolute), absolute.sum(), relative.sum(), relative.dot(absolute)]
+    ratio = prediction.clamp_min(_LEAST).div_(truth)
     worse = torch.maximum(ratio, ratio.reciprocal())
-    means = (square, ratio.log().square_(), absolute, absolute * inverse, square * inverse)
-    hits = [(worse < 1.25**power).sum() / len(truth) for power in (1, 2, 3)]
-    return torch.stack([*(each.mean() for each in means), *hits]).double().cpu()
+    hits = [torch.count_nonzero(worse < 1.25**power) for power in (1, 2, 3)]
+    logs = ratio.log_()
+    return torch.stack([sums[0], logs.dot(logs), *sums[1:], *hits]).double().cpu() / pixels
 
 
 def aligned(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -61,13 +63,12 @@ class DepthError(Metric):
         raw, known = prediction.to(kind), truth.to(kind)
         if rules.shift:
             raw, known = raw + rules.shift, known + rules.shift
-        chosen = valid & (known > rules.near) & (known < rules.far)
-        raw, known = (raw.flatten(), known.flatten()) if chosen.all() else (raw[chosen], known[chosen])
+        raw, known = choose(valid & (known > rules.near) & (known < rules.far), raw, known)
         if not len(known):
             return
         sums, size = self.sums, len(FIGURES)
         raw = raw.clamp_min(rules.floor)
-        errors = depth_errors(raw.clamp(max=rules.ceiling), known)
+        errors = depth_errors(raw.clamp_max(rules.ceiling), known)
         weight = len(known) if rules.pool == "pixels" else 1
         sums[:size] += weight * (errors if rules.pool == "pixels" else self._of_image(errors))
         positive = raw.clamp_min(_LEAST)

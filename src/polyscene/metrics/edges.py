@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polyscene.metrics.base import Metric
+from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import BoundaryRules
+from polyscene.metrics.thresholds import Thresholds
 
 
 class QuickEdgeF(Metric):
@@ -19,27 +20,21 @@ class QuickEdgeF(Metric):
     higher_is_better = True
 
     def __init__(self, radius: int = 2, thresholds: int = 19) -> None:
-        self.radius, self.thresholds = radius, torch.arange(1, thresholds + 1) / (thresholds + 1)
+        self.radius = radius
+        self.thresholds = Thresholds([k / (thresholds + 1) for k in range(1, thresholds + 1)])
         super().__init__(4 * thresholds)  # by threshold: matched, found, recalled, true
 
     def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
         true = (truth > 0.5) & valid
-        score = torch.where(valid, prediction.float(), -1.0)
-        near_truth = self._grown(true.float()) > 0
+        level = self.thresholds.reached(torch.where(valid, prediction.float(), 0.0).flatten()).reshape(true.shape)
         sums = self.sums.reshape(-1, 4)
-        for column, chosen in enumerate((score[near_truth], score, self._grown(score)[true])):
-            sums[:, column] += self._at_least(chosen).to(sums)
+        near_truth, near_score = self._grown(true) > 0, self._grown(level).int()
+        for column, chosen in enumerate((level[near_truth], level.flatten(), near_score[true])):
+            sums[:, column] += self.thresholds.count(chosen)
         sums[:, 3] += true.sum().to(sums)
 
-    def _at_least(self, score: Tensor) -> Tensor:
-        """How many reach each threshold."""
-        passed = torch.bucketize(score.flatten(), self.thresholds.to(score.device), right=True)
-        counts = torch.bincount(passed, minlength=len(self.thresholds) + 1)
-        return counts.flip(0).cumsum(0).flip(0)[1:]
-
-    def _grown(self, score: Tensor) -> Tensor:
-        width = 2 * self.radius + 1
-        return F.max_pool2d(score, width, stride=1, padding=self.radius)
+    def _grown(self, level: Tensor) -> Tensor:
+        return F.max_pool2d(level.float(), 2 * self.radius + 1, stride=1, padding=self.radius)
 
     def figures(self) -> dict[str, float]:
         matched, found, recalled, truth = self.sums.reshape(-1, 4).T
@@ -50,7 +45,7 @@ class QuickEdgeF(Metric):
             "quick F": float(score[best]) * 100,
             "precision": float(precision[best]) * 100,
             "recall": float(recall[best]) * 100,
-            "threshold": float(self.thresholds[best]),
+            "threshold": float(self.thresholds.values[best]),
         }
 
     def words(self) -> str:
@@ -68,8 +63,8 @@ class EdgeClassF(Metric):
         super().__init__(4)  # counts, truth by rows
 
     def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
-        pairs = 2 * (truth > 0.5)[valid] + (prediction > 0.5)[valid]
-        self.sums.add_(torch.bincount(pairs, minlength=4).cpu())
+        true, found = choose(valid, truth > 0.5, prediction > 0.5)
+        self.sums.add_(torch.bincount(2 * true + found, minlength=4).cpu())
 
     def figures(self) -> dict[str, float]:
         counts = self.sums.reshape(2, 2)

@@ -4,9 +4,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from polyscene.metrics.base import Metric
+from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import NormalsRules
 
 LIMITS = 11.25, 22.5, 30.0  # degrees
@@ -15,13 +14,16 @@ LIMITS = 11.25, 22.5, 30.0  # degrees
 def angles(prediction: Tensor, truth: Tensor) -> Tensor:
     """Degrees between vectors of any length along dimension -3; an arctangent, so accurate also near 0 and 180."""
     (a, b, c), (x, y, z) = prediction.unbind(-3), truth.unbind(-3)
-    square = (b * z - c * y).square_().add_((c * x - a * z).square_()).add_((a * y - b * x).square_())
-    return torch.rad2deg(torch.atan2(square.sqrt_(), a * x + b * y + c * z))
+    cross = (b * z).addcmul_(c, y, value=-1), (c * x).addcmul_(a, z, value=-1), (a * y).addcmul_(b, x, value=-1)
+    sine = cross[0].square_().addcmul_(cross[1], cross[1]).addcmul_(cross[2], cross[2]).sqrt_()
+    return torch.rad2deg(sine.atan2_((a * x).addcmul_(b, y).addcmul_(c, z)))
 
 
 def angles_by_cosine(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The same of unit vectors by the arc cosine, in which small angles drown in rounding."""
-    return torch.rad2deg((prediction * truth).sum(-3).clamp_(-1, 1).acos_())
+    """The same by the arc cosine, in which small angles drown in rounding; the truth must be of unit length."""
+    (a, b, c), (x, y, z) = prediction.unbind(-3), truth.unbind(-3)
+    length = (a * a).addcmul_(b, b).addcmul_(c, c).sqrt_()
+    return torch.rad2deg((a * x).addcmul_(b, y).addcmul_(c, z).div_(length).clamp_(-1, 1).acos_())
 
 
 class NormalError(Metric):
@@ -39,13 +41,12 @@ class NormalError(Metric):
 
     def add(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> None:
         if self.rules.eight_bits:
-            prediction = F.normalize(((prediction + 1) * 127.5).to(torch.uint8) / 127.5 - 1, dim=-3)
+            prediction = ((prediction + 1) * 127.5).to(torch.uint8) / 127.5 - 1
         kind = torch.promote_types(prediction.dtype, torch.float32)
         by = angles if self.rules.formula == "arctangent" else angles_by_cosine
-        error = by(prediction.to(kind), truth.to(kind))
-        error = error.flatten() if valid.all() else error[valid.squeeze(-3)]
+        (error,) = choose(valid, by(prediction.to(kind), truth.to(kind)))
         hits = [(error < limit).sum() for limit in LIMITS]
-        row = torch.stack([error.sum(dtype=torch.float64), error.square().sum(dtype=torch.float64), *hits]).cpu()
+        row = torch.stack([error.sum(), error.dot(error), *hits]).double().cpu()
         if self.pooled:
             self.sums[:5] += row
             filled = (error * (self.bins / 180)).to(torch.int32).clamp_(max=self.bins - 1)

@@ -3,20 +3,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyscene.metrics.base import Metric
+from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import SaliencyRules
+from polyscene.metrics.thresholds import Thresholds
 
 BETA_SQUARED = 0.3  # Achanta et al., CVPR 2009
-
-
-def reached(score: Tensor, positive: Tensor, thresholds: Tensor, strict: bool = False) -> tuple[Tensor, Tensor]:
-    """How many of (n,) scores reach each of the ascending thresholds (exceed it, if ``strict``): those that are
-    ``positive``, and the others."""
-    passed = torch.bucketize(score, thresholds.to(score), out_int32=True, right=not strict)
-    size = len(thresholds) + 1
-    counts = torch.bincount(passed + size * positive, minlength=2 * size).reshape(2, size)
-    above = counts.flip(1).cumsum(1).flip(1)[:, 1:].cpu()
-    return above[1], above[0]
 
 
 class _Salient(Metric):
@@ -24,18 +15,19 @@ class _Salient(Metric):
 
     def __init__(self, rules: SaliencyRules, sums: int) -> None:
         self.rules = rules
-        self.thresholds = torch.tensor(rules.thresholds)
+        self.thresholds = Thresholds(rules.thresholds, rules.strict)
         super().__init__(sums)
 
     def count(self, prediction: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hits and false alarms at each threshold, and the number of salient pixels."""
-        score, salient = prediction.float(), truth > 0.5
-        score, salient = (score.flatten(), salient.flatten()) if valid.all() else (score[valid], salient[valid])
+        score, salient = choose(valid, prediction.float(), truth > 0.5)
         if self.rules.eight_bits:
             score = (score * 255).to(torch.uint8) / 255
         if self.rules.score == "sigmoid of the probability":
             score = score.sigmoid()
-        return *reached(score, salient, self.thresholds, self.rules.strict), salient.sum().cpu()
+        reached = self.thresholds.reached(score)
+        hits = self.thresholds.count(reached[salient])
+        return hits, self.thresholds.count(reached) - hits, salient.sum().cpu()
 
     def words(self) -> str:
         return self.rules.words()

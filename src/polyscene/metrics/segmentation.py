@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyscene.metrics.base import Metric
+from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import SegmentationRules
 
 
@@ -12,8 +12,7 @@ def confusion(prediction: Tensor, truth: Tensor, valid: Tensor, classes: int) ->
 
     Raises ``ValueError`` where one of these ids is negative or not below ``classes``.
     """
-    if not valid.all():
-        prediction, truth = prediction[valid], truth[valid]
+    prediction, truth = choose(valid, prediction, truth)
     for name, ids in (("prediction", prediction), ("truth", truth)):
         if ids.numel():
             low, high = (int(end) for end in ids.aminmax())
@@ -22,7 +21,7 @@ def confusion(prediction: Tensor, truth: Tensor, valid: Tensor, classes: int) ->
                 raise ValueError(
                     f"the {name} holds class id {worst}, beyond the {classes} classes; correct `classes` or `ignore`"
                 )
-    pairs = truth.flatten().long() * classes + prediction.flatten().long()
+    pairs = truth.long() * classes + prediction.long()
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
