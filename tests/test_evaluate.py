@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import evaluate as evaluation
-from polyscene import transforms, weights
+from polyscene import transforms, verdict, weights
 from polyscene.config import Part, Source
 from polyscene.data import sources
 from polyscene.data.base import Dataset
@@ -145,7 +145,7 @@ def test_the_command_prints_floors_and_protocol_and_writes_json(
         f"name: kitchen\nroot: {real_data / 'kitchen_rgbd'}\nimages: rgb/{{id}}.jpg\n"
         "tasks: {depth: {path: 'depth/{id}.png', scale: 0.001, invalid: 0}}\nsplits: {val: {last: 0.05}}\n"
     )
-    evaluation.run(tmp_path / "net", str(about), split="val", limit=1, device="cpu")
+    verdict.run(tmp_path / "net", str(about), split="val", limit=1, device="cpu")
     told = capsys.readouterr().out
     assert "place only" in told and "32x64" in told and "ratio of medians" in told
     found = json.loads((tmp_path / "net" / "metrics.json").read_text())["sources"]["kitchen"]

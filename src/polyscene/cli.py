@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from polyscene import __version__, evaluate, parts
+from polyscene import __version__, parts, verdict
 from polyscene.data import ORIGINALS
 from polyscene.data import commands as data_commands
 
@@ -86,7 +86,7 @@ def eval_(
         floors: judge also predictions that do not look at the image.
         device: auto, cpu, cuda...
     """
-    evaluate.run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline)
+    verdict.run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline)
 
 
 def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "starter", device: str = "auto") -> int:

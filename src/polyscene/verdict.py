@@ -1,0 +1,203 @@
+"""``polyscene eval``: a network judged, told in words and written down. Importing this imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from polyscene import info, tables
+from polyscene.baseline import Baseline
+from polyscene.judgement import FILE, VIEWS, Figures, Judged, Judgement, finite
+from polyscene.metrics import protocols
+
+if TYPE_CHECKING:
+    from polyscene.config import Config, Data, Source
+    from polyscene.data.loader import Loader
+    from polyscene.metrics.protocols import Protocol
+    from polyscene.tasks import Task
+
+FITS = {
+    "cover": "the largest centred field of view",
+    "pad": "pictures as they are, cut or padded",
+    "stretch": "pictures resized whatever their aspect",
+}
+
+
+def run(
+    weights: str | Path,
+    data: str,
+    split: str | None = None,
+    out: Path | None = None,
+    limit: int | None = None,
+    with_floors: bool = True,
+    device: str = "auto",
+    protocol: str = "polyscene",
+    edges: Literal["exact", "quick"] | None = None,
+    root: Path | None = None,
+    baseline: Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """``polyscene eval``: prints a table a source and its protocol, writes ``metrics.json`` and ``metrics.md`` into
+    ``out`` (where the weights are, by default) and returns what the former holds. ``data``: a configuration, whose
+    ``evaluate`` sources are judged; a folder with a polyscene.yaml, or such a file; or the name of a data set, the
+    files of which are at ``root`` or where POLYSCENE_NAME says.
+    """
+    config = _configuration(data, split, root)  # mistakes in it are told before torch is imported
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit {limit}: judge at least one batch")
+    rules = protocols.find(protocol)
+    rules = rules if edges is None else rules.exact() if edges == "exact" else rules.quick()
+    info.find(weights)
+    alone = Baseline(baseline)
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from polyscene import devices
+    from polyscene import weights as files
+    from polyscene.data import sources
+    from polyscene.evaluate import floors, judge, position_floors
+
+    place = devices.pick(device)
+    model, facts = files.load(weights)
+    model.to(place)
+    home = info.locate(weights)
+    section = config.data
+    if not section.evaluate:
+        raise ValueError(f"{data}: data.evaluate names no source to judge on")
+    section = section.model_copy(update=_as_trained(section, home, facts, rules))
+    known = {name: source for name, source in section.train.items() if with_floors and name in section.evaluate}
+    section = section.model_copy(update={"train": known})
+    built = sources.build(section, model.tasks, config.seed)
+    single = {name: _alone(alone, name, loader, model.tasks, rules) for name, loader in built.evaluate.items()}
+    console = Console()
+    for note in built.notes:
+        console.print(note, highlight=False)
+    found: dict[str, Judgement] = {}
+    for name, loader in built.evaluate.items():
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            shown = bar.add_task(name)
+            judged = judge(model, loader, limit, place, partial(_advance, bar, shown), rules)
+        beside: dict[str, Figures] = {}
+        if with_floors:  # exact boundaries of what has none would take long and say little
+            teacher, quick = built.train.get(name, loader), rules.quick()
+            beside["constant"] = floors(teacher, loader, model.tasks, limit, quick)
+            beside["place only"] = position_floors(teacher, loader, model.tasks, limit, quick)
+        found[name] = Judgement(
+            judged,
+            rules.name,
+            rules.of,
+            _split(section.evaluate[name]),
+            len(loader.dataset),
+            _view(loader, section, limit),
+            tuple(_notes(judged, loader, name in built.train, with_floors)),
+            beside,
+            single[name],
+        )
+        table = found[name].table(name)
+        console.print(tables.console(table))
+        for line in table.notes:
+            console.print(line, highlight=False, markup=False, style="dim")
+    folder = out or (home if home.is_dir() else home.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_source = {name: {**one.facts(), "skipped": built.evaluate[name].skipped} for name, one in found.items()}
+    result = finite({"weights": str(info.find(weights)), "data": data, "sources": by_source})
+    (folder / FILE).write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
+    readable = "\n".join(tables.markdown(one.table(name)) for name, one in found.items())
+    (folder / FILE).with_suffix(".md").write_text(readable, encoding="utf-8")
+    console.print(f"written: {folder / FILE} and .md", highlight=False, soft_wrap=True)
+    return dict(result)
+
+
+def _advance(bar: Any, shown: Any, done: int, total: int) -> None:
+    bar.update(shown, completed=done, total=total)
+
+
+def _configuration(data: str, split: str | None, root: Path | None) -> Config:
+    """What ``--data`` means, as a configuration with ``evaluate`` sources."""
+    import yaml
+
+    from polyscene import parts
+    from polyscene.config import Config, load
+    from polyscene.data import DATASETS
+    from polyscene.data.description import FILE as DESCRIPTION
+
+    path = Path(data)
+    if path.exists() and root is not None:
+        raise ValueError(f"--root {root}: {data} says itself where its files are; --root goes with a data set's name")
+    if path.is_file() and path.name != DESCRIPTION:
+        try:
+            keys = yaml.safe_load(path.read_text())
+        except (UnicodeDecodeError, yaml.YAMLError):
+            return load(path)  # says what is wrong
+        if isinstance(keys, dict) and "images" not in keys:
+            return load(path)
+    part: dict[str, Any] = {"name": "folder", "path": data, **({"split": split} if split else {})}
+    if not path.exists():
+        if data not in DATASETS or data == "folder":
+            names = [name for name in DATASETS if name != "folder"]
+            raise ValueError(f"--data {data!r} is no file or folder, and an {parts.unknown(data, names, 'data set')}")
+        takes = parts.keywords(DATASETS[data]) or {}
+        given = {"split": split or "val", "root": None if root is None else str(root), "scenes": 60}
+        part = {"name": data} | {key: value for key, value in given.items() if key in takes and value is not None}
+    return Config.model_validate({"tasks": [], "data": {"evaluate": {path.stem or data: {"dataset": part}}}})
+
+
+def _as_trained(section: Data, home: Path, facts: Mapping[str, Any], rules: Protocol) -> dict[str, Any]:
+    """What of the input a configuration leaves open: as in the training of the network, else as the protocol's own."""
+    import yaml
+
+    from polyscene.config import Data
+    from polyscene.transforms import RECIPES
+
+    settings: dict[str, Any] = {"size": tuple(facts["size"])} if facts.get("size") else {}
+    told: dict[str, Any] = {}
+    if (home / "config.yaml").is_file():
+        told = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8")).get("data", {})
+    elif rules.name in RECIPES:
+        told = {"augment": rules.name}
+    trained = Data.model_validate({key: told[key] for key in ("fit", "augment") if key in told})
+    settings |= {"augment": trained.augment}
+    settings |= {"fit": trained.fit} if "augment" not in section.model_fields_set else {}
+    return {key: value for key, value in settings.items() if key not in section.model_fields_set}
+
+
+def _alone(
+    baseline: Baseline, source: str, loader: Loader, tasks: Mapping[str, Task], rules: Protocol
+) -> dict[str, float]:
+    from polyscene.evaluate import shared
+
+    words = {name: task.metric(rules).words() for name, task in shared(tasks, loader).items()}
+    return baseline.of(source, rules.name, words)
+
+
+def _split(source: Source) -> str:
+    return str(source.dataset.options.get("split") or "")
+
+
+def _view(loader: Loader, section: Data, limit: int | None) -> str:
+    from polyscene import transforms
+
+    samples, seen = len(loader.dataset), transforms.testing(section)
+    some = f"the first {min(limit * loader.batch, samples)} of {samples}" if limit else f"all {samples}"
+    where = (
+        "labels at their own resolution, to which outputs are brought"
+        if seen.labels == "own"
+        else "labels brought to it"
+    )
+    return f"{some} samples; network input {seen.size[0]}x{seen.size[1]}, {FITS[seen.fit]}; {where}"
+
+
+def _notes(judged: Mapping[str, Judged], loader: Loader, taught: bool, with_floors: bool) -> Iterator[str]:
+    from polyscene.metrics import Consistency
+
+    if loader.skipped:
+        yield f"{loader.skipped} samples could not be read and were left out"
+    if with_floors:
+        yield f"floors are found in {'its training labels' if taught else 'these very labels, which flatters them'}"
+    if any(figure.startswith(VIEWS) for task in judged.values() for figure in task.figures):
+        about = (inspect.getdoc(Consistency) or "").partition("\n\n")[0].replace("``", "")
+        yield f"cross-view: {' '.join(about.split())}"
