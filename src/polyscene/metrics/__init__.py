@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from polyscene import parts
 
 METRICS = {
+    "BoundaryF": "polyscene.metrics.boundary:BoundaryF",
     "Consistency": "polyscene.metrics.consistency:Consistency",
     "DepthError": "polyscene.metrics.depth:DepthError",
     "MaxF": "polyscene.metrics.saliency:MaxF",
@@ -18,6 +19,7 @@ METRICS = {
 
 if TYPE_CHECKING:
     from polyscene.metrics.base import Metric as Metric
+    from polyscene.metrics.boundary import BoundaryF as BoundaryF
     from polyscene.metrics.consistency import Consistency as Consistency
     from polyscene.metrics.depth import DepthError as DepthError
     from polyscene.metrics.edges import QuickEdgeF as QuickEdgeF
