@@ -102,7 +102,11 @@ class Metric(ABC):
     def compute(self) -> dict[str, float]:
         """Figures by name. One that the pixels seen do not define (there were none, or no true edge...) is
         ``UNDEFINED``: a NaN that prints as "undefined" and is null in JSON files; never 0."""
-        return {name: UNDEFINED if math.isnan(figure) else figure for name, figure in self.figures().items()}
+        anything = self.seen.pixels > 0
+        return {
+            name: figure if anything and not math.isnan(figure) else UNDEFINED
+            for name, figure in self.figures().items()
+        }
 
     @abstractmethod
     def figures(self) -> dict[str, float]:

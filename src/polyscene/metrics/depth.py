@@ -19,12 +19,12 @@ def depth_errors(prediction: Tensor, truth: Tensor) -> Tensor:
     pixels = len(truth)
     absolute, inverse = (prediction - truth).abs_(), truth.reciprocal()
     relative = absolute * inverse
-    sums = [absolute.dot(absolute), absolute.sum(), relative.sum(), relative.dot(absolute)]
+    sums = [absolute.square().sum(), absolute.sum(), relative.sum(), (relative * absolute).sum()]
     ratio = prediction.clamp_min(_LEAST).div_(truth)
     worse = torch.maximum(ratio, ratio.reciprocal())
     hits = [torch.count_nonzero(worse < 1.25**power) for power in (1, 2, 3)]
     logs = ratio.log_()
-    return torch.stack([sums[0], logs.dot(logs), *sums[1:], *hits]).double().cpu() / pixels
+    return torch.stack([sums[0], logs.square_().sum(), *sums[1:], *hits]).double().cpu() / pixels
 
 
 def aligned(prediction: Tensor, truth: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class NormalError(Metric):
         by = angles if self.rules.formula == "arctangent" else angles_by_cosine
         (error,) = choose(valid, by(prediction.to(kind), truth.to(kind)))
         hits = [(error < limit).sum() for limit in LIMITS]
-        row = torch.stack([error.sum(), error.dot(error), *hits]).double().cpu()
+        row = torch.stack([error.sum(), error.square().sum(), *hits]).double().cpu()
         if self.pooled:
             self.sums[:5] += row
             filled = (error * (self.bins / 180)).to(torch.int32).clamp_(max=self.bins - 1)

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+
+from polyscene.metrics import protocols
+from polyscene.metrics.protocols import PROTOCOLS
+from polyscene.tasks import Edges, Saliency, sets
+
+
+def test_a_protocol_is_found_by_its_name_or_is_one() -> None:
+    assert protocols.find("sak") is PROTOCOLS["sak"] and protocols.find(PROTOCOLS["sak"]) is PROTOCOLS["sak"]
+    with pytest.raises(ValueError, match=r"unknown protocol 'invtp'; did you mean 'invpt'"):
+        protocols.find("invtp")
+    with pytest.raises(ValueError, match="unknown protocol"):
+        Saliency().metric("imagenet")
+
+
+def test_the_table_is_named_as_its_entries() -> None:
+    assert all(name == protocol.name and protocol.of for name, protocol in PROTOCOLS.items())
+
+
+def test_names_can_be_checked_without_torch() -> None:
+    script = "import sys; from polyscene.metrics.protocols import PROTOCOLS; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_published_protocols_ask_for_the_exact_boundary_and_ours_for_the_quick_one() -> None:
+    assert PROTOCOLS["polyscene"].boundary.measure == "quick"
+    for name in ("invpt", "atrc", "mtlpt", "astmt", "sak"):
+        assert PROTOCOLS[name].boundary.measure == "exact"
+        assert type(Edges().metric(PROTOCOLS[name].quick())) is type(Edges().metric())
+    ours = PROTOCOLS["polyscene"].exact()
+    assert ours.boundary.measure == "exact" and ours.depth == PROTOCOLS["polyscene"].depth
+
+
+def test_invpt_and_sak_differ_in_all_that_the_papers_tables_mix() -> None:
+    invpt, sak = PROTOCOLS["invpt"], PROTOCOLS["sak"]
+    assert invpt.saliency.score != sak.saliency.score
+    assert invpt.boundary.nms != sak.boundary.nms and invpt.boundary.strict != sak.boundary.strict
+    assert invpt.boundary.truth != sak.boundary.truth and invpt.boundary.images != sak.boundary.images
+
+
+def test_lines_are_matched_further_apart_on_nyuv2() -> None:
+    assert [task.max_dist for task in (*sets.NYUV2, *sets.PASCAL_CONTEXT) if isinstance(task, Edges)] == [0.011, 0.0075]
+
+
+def test_words_tell_protocols_apart() -> None:
+    for kind in ("segmentation", "depth", "normals", "saliency", "boundary"):
+        rules = {getattr(protocol, kind) for protocol in PROTOCOLS.values()}
+        assert len({rule.words() for rule in rules}) == len(rules)
