@@ -16,7 +16,7 @@ from numba import njit
 AWAY = 1 << 60  # the price of a pixel that is not there: too dear for any path
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def mend(  # type: ignore[no-untyped-def]
     root,
     starts,
@@ -129,7 +129,7 @@ def mend(  # type: ignore[no-untyped-def]
         there = before
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def assign_all(  # type: ignore[no-untyped-def]
     gone, gone_ends, come, come_ends, starts, partners, earned, truth_starts, truth_partners, truth_earned, matched
 ):

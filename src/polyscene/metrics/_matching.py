@@ -87,11 +87,12 @@ def sweep(
 
 
 def pixels(level: Ints, thresholds: int) -> Pixels:
-    rows, columns = np.nonzero(level)
-    levels = level[rows, columns]
-    order = np.argsort(thresholds - levels, kind="stable")
-    ends = np.cumsum(np.bincount(thresholds - levels, minlength=thresholds)[:thresholds])
-    return Pixels(rows[order].astype(np.int32), columns[order].astype(np.int32), ends.astype(np.int32), level.shape)
+    places = np.flatnonzero(level)
+    fails = (thresholds - level.reshape(-1)[places]).astype(np.min_scalar_type(thresholds))  # sorted fast if small
+    order = np.argsort(fails, kind="stable")
+    rows, columns = np.divmod(places[order].astype(np.int32), np.int32(level.shape[1]))
+    ends = np.cumsum(np.bincount(fails, minlength=thresholds)[:thresholds])
+    return Pixels(rows, columns, ends.astype(np.int32), level.shape)
 
 
 def thinned(found: Pixels) -> Changes:
@@ -101,84 +102,109 @@ def thinned(found: Pixels) -> Changes:
     return Changes(*thin_all(places, found.ends, (height + 2) * (width + 2), steps, REMOVABLE))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def thin_all(places, ends, size, steps, removable):  # type: ignore[no-untyped-def]
+    """A threshold costs what it adds and what thinning removes, not what there is: what was removed at the threshold
+    before is put back, and every pixel that either half of a round would remove is in a list to begin with."""
     opposite = np.empty(8, np.uint8)
     for i in range(8):
         opposite[i] = 1 << ((i + 4) % 8)
     either = removable[0] | removable[1]
-    codes = np.zeros(size, np.uint8)  # of the thresholded prediction
-    alive, code = np.zeros(size, np.uint8), np.zeros(size, np.uint8)  # of what thinning has left of it
-    listed = np.zeros(size, np.uint8)
-    kept = np.zeros(len(places), np.uint8)  # at the threshold before
-    todo, after, doomed = np.empty(len(places), np.int32), np.empty(len(places), np.int32), np.empty(0, np.int32)
-    doomed = np.empty(len(places), np.int32)
+    code, alive = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    listed, candidate = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    number = np.empty(size, np.int32)
+    for n in range(len(places)):
+        number[places[n]] = n
+    candidates, waiting = np.empty(len(places), np.int32), 0
+    todo, after = np.empty(len(places), np.int32), np.empty(len(places), np.int32)
+    removed, before = np.empty(len(places), np.int32), np.empty(len(places), np.int32)
     gone, come = np.empty(1024, np.int32), np.empty(max(1024, len(places)), np.int32)
     gone_ends, come_ends = np.empty(len(ends), np.int32), np.empty(len(ends), np.int32)
     totals = np.empty(len(ends), np.int32)
-    last, lost, got, total = 0, 0, 0, 0
+    last, lost, got, total, count, put_back = 0, 0, 0, 0, 0, 0
     for k in range(len(ends)):
-        end = ends[k]
-        if end > last:
-            for n in range(last, end):
+        first, last = last, ends[k]
+        if last > first:
+            before, removed, put_back, count = removed, before, count, 0
+            for n in range(put_back):
+                place = before[n]
+                alive[place] = 1
                 for i in range(8):
-                    codes[places[n] + steps[i]] |= opposite[i]
-            last = end
-            code[:] = codes
-            waiting = 0
-            for n in range(end):
+                    code[place + steps[i]] |= opposite[i]
+            for n in range(first, last):
                 place = places[n]
                 alive[place] = 1
+                for i in range(8):
+                    code[place + steps[i]] |= opposite[i]
+            for n in range(first, last):
+                for i in range(9):
+                    place = places[n] if i == 8 else places[n] + steps[i]
+                    if alive[place] and either[code[place]] and not candidate[place]:
+                        candidate[place] = 1
+                        candidates[waiting] = place
+                        waiting += 1
+            still = 0
+            for n in range(waiting):
+                place = candidates[n]
                 if either[code[place]]:
-                    todo[waiting] = place
-                    waiting += 1
+                    candidates[still] = todo[still] = place
+                    still += 1
+                else:
+                    candidate[place] = 0
+            waiting = left = still
             half = 0
-            while waiting:  # every pixel that either half would remove is in todo
+            while left:
                 table = removable[half]
                 half = 1 - half
-                removed = 0
-                for n in range(waiting):
+                start = count
+                for n in range(left):
                     if table[code[todo[n]]]:
-                        doomed[removed] = todo[n]
-                        removed += 1
-                for n in range(removed):
-                    place = doomed[n]
+                        removed[count] = todo[n]
+                        count += 1
+                for n in range(start, count):
+                    place = removed[n]
                     alive[place] = 0
                     for i in range(8):
                         code[place + steps[i]] &= ~opposite[i]
                 behind = 0
-                for n in range(waiting):
+                for n in range(left):
                     place = todo[n]
-                    if alive[place] and either[code[place]] and not listed[place]:
+                    if alive[place] and either[code[place]]:
                         listed[place] = 1
                         after[behind] = place
                         behind += 1
-                for n in range(removed):
+                for n in range(start, count):
                     for i in range(8):
-                        place = doomed[n] + steps[i]
+                        place = removed[n] + steps[i]
                         if alive[place] and either[code[place]] and not listed[place]:
                             listed[place] = 1
                             after[behind] = place
                             behind += 1
                 for n in range(behind):
                     listed[after[n]] = 0
-                todo, after, waiting = after, todo, behind
-            if lost + end > len(gone):
-                gone = np.concatenate((gone, np.empty(len(gone) + end, np.int32)))
-            if got + end > len(come):
-                come = np.concatenate((come, np.empty(len(come) + end, np.int32)))
-            for n in range(end):
-                now = alive[places[n]]
-                if now != kept[n]:
-                    kept[n] = now
-                    if now:
-                        come[got] = n
-                        got += 1
-                        total += 1
-                    else:
-                        gone[lost] = n
-                        lost += 1
-                        total -= 1
+                todo, after, left = after, todo, behind
+            if lost + count > len(gone):
+                gone = np.concatenate((gone, np.empty(len(gone) + count, np.int32)))
+            if got + put_back + last - first > len(come):
+                come = np.concatenate((come, np.empty(len(come) + put_back + last - first, np.int32)))
+            for n in range(put_back):  # what was not there before and is
+                if alive[before[n]]:
+                    come[got] = number[before[n]]
+                    got += 1
+                else:
+                    listed[before[n]] = 1
+            for n in range(first, last):
+                if alive[places[n]]:
+                    come[got] = n
+                    got += 1
+            for n in range(count):  # what was there before and is not
+                place = removed[n]
+                if number[place] < first and not listed[place]:
+                    gone[lost] = number[place]
+                    lost += 1
+            for n in range(put_back):
+                listed[before[n]] = 0
+            total = last - count
         gone_ends[k], come_ends[k], totals[k] = lost, got, total
     return gone, gone_ends, come, come_ends, totals
 
@@ -196,7 +222,7 @@ def graph(found: Pixels, truth: NDArray[np.bool_], radius: float) -> Graph:
     return Graph(*join(numbers.reshape(-1), centres, steps, len(found.rows)))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def join(numbers, centres, steps, count):  # type: ignore[no-untyped-def]
     starts, truth_starts = np.zeros(count + 1, np.int32), np.zeros(len(centres) + 1, np.int32)
     total = 0
@@ -223,7 +249,7 @@ def join(numbers, centres, steps, count):  # type: ignore[no-untyped-def]
     return starts, partners, by_offset, truth_starts, truth_partners, truth_steps
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def augment(root, starts, partners, mate, other_mate, mark, dead, via, queue):  # type: ignore[no-untyped-def]
     """Looks, breadth first, for an alternating path from ``root`` to a free pixel of the other side, and flips it.
 
@@ -260,7 +286,7 @@ def augment(root, starts, partners, mate, other_mate, mark, dead, via, queue):  
     return False
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def match_all(  # type: ignore[no-untyped-def]
     gone, gone_ends, come, come_ends, starts, partners, truth_starts, truth_partners
 ):

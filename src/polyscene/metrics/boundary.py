@@ -216,8 +216,8 @@ class BoundaryMetric(Metric):
     higher_is_better = True
 
     def __init__(self, rules: BoundaryRules, max_dist: float, workers: int | None = None) -> None:
-        eight_bits = bool(getattr(rules, "eight_bits", False))
-        self.rules, self.protocol = rules, Protocol(max_dist, rules.thresholds, rules.nms, rules.strict, eight_bits)
+        self.rules = rules
+        self.protocol = Protocol(max_dist, rules.thresholds, rules.nms, rules.strict, rules.eight_bits)
         self._queue, self._updating = Queue(workers), False
         super().__init__(4 * len(rules.thresholds) + 4)  # by threshold, then of each image's best
 
@@ -245,7 +245,7 @@ class BoundaryMetric(Metric):
         known = valid[0].cpu()
         marked = truth[0].cpu() > 0.5
         if self.rules.truth == "boundary of the strokes":
-            marked = of_ids(marked)
+            marked = of_ids(marked, known)
         probability = torch.where(known, prediction[0].detach().cpu().float(), 0.0)
         self._queue.put(self.protocol, *_checked(probability, marked & known))
         for counts in self._queue.ready():

@@ -99,7 +99,8 @@ class BoundaryRules:
     """``measure``: exact (odsF by one-to-one matching of thinned lines), quick (``QuickEdgeF``, for training curves) or
     DenseMTL's F1 of two classes. ``nms``: before thinning; ``smoothed`` is SAK's, on a blurred 8-bit map, radius 4.
     ``strict``: whether a pixel counts above a threshold only. ``truth``: labels as they are, or the boundary of their
-    strokes. ``images`` tells on which images the published figures are."""
+    strokes. ``images`` tells on which images the published figures are. ``eight_bits``: whether predictions are cut to
+    whole 255ths first, as 8-bit pictures are."""
 
     measure: Literal["exact", "quick", "class F1"] = "exact"
     nms: Literal["none", "oriented", "smoothed"] = "oriented"
@@ -107,6 +108,7 @@ class BoundaryRules:
     strict: bool = False
     truth: Literal["labels", "boundary of the strokes"] = "labels"
     images: str = ""
+    eight_bits: bool = True
 
     def words(self) -> str:
         if self.measure == "quick":
@@ -117,7 +119,8 @@ class BoundaryRules:
         rule = "above" if self.strict else "at or above"
         truth = "" if self.truth == "labels" else f"; truth is the {self.truth}"
         images = f"; published figures are on {self.images}" if self.images else ""
-        return f"odsF by one-to-one matching, {nms} NMS, {len(self.thresholds)} thresholds, {rule}{truth}{images}"
+        bits = "; predictions through an 8-bit picture" if self.eight_bits else ""
+        return f"odsF by one-to-one matching, {nms} NMS, {len(self.thresholds)} thresholds, {rule}{bits}{truth}{images}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ _HED = (0.001, *(k / 100 for k in range(1, 100)), 0.999)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("polyscene", "ours", boundary=BoundaryRules("quick")),
+        Protocol("polyscene", "ours", boundary=BoundaryRules("quick", eight_bits=False)),
         Protocol(
             "invpt",
             "InvPT, TaskPrompter, MLoRE, MTMamba, BridgeNet",
