@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
 import re
 from pathlib import Path
 
@@ -10,11 +13,14 @@ import torch
 import yaml
 from tests import walls
 
-from polyscene import cli, comparison, weights
+from polyscene import cli, comparison, published, tables, weights
+from polyscene.judgement import Judged, Judgement
 from polyscene.metrics.delta import delta
 from polyscene.model import create_model
 from polyscene.necks import matching
 from polyscene.training import loop
+
+PAPERS = Path(__file__).resolve().parents[1] / "experiments" / "published"
 
 
 def make(folder: Path, name: str, seed: int, miou: float, rmse: float, lr: float = 0.1) -> Path:
@@ -34,12 +40,14 @@ def test_mean_spread_and_delta(tmp_path: Path) -> None:
     base, new = found.arms
     assert found.delta(base, "val") == pytest.approx([-1.25, 1.25])
     assert found.delta(new, "val") == pytest.approx([10.0, 10.0])  # 10 % more mIoU, 10 % less error
-    titles, first, second = found.tables()["val"]
-    assert titles == ["", "runs", "semseg mIoU ↑", "depth RMSE ↓", "Δ_MTL %"]
-    assert first == ["base", "2", "40.0 ± 1.4", "2.00 ± 0.00", "+0.00 ± 1.77"]
-    assert second[-1] == "+10.00 ± 0.00"
-    assert found.tables()["val: do the views agree?"][0] == ["", "runs", "semseg agreement ↑"]
-    assert "| new | 2 | 44.0 ± 0.0 |" in found.markdown()
+    headlines, views = found.tables()
+    assert headlines.head == ["", "runs", "semseg mIoU ↑", "depth RMSE ↓", "Δ_MTL %"]
+    assert headlines.rows[0] == ["base", "2", "40.0 ± 1.4", "2.00 ± 0.00", "+0.00 ± 1.77"]
+    assert headlines.rows[1][-1] == "+10.00 ± 0.00" and headlines.bold == {(1, 2), (1, 3), (1, 4)}
+    assert headlines.notes[0] == "Protocol polyscene; figures of the training's own evaluation"
+    assert views.title == "val: do the views agree?" and views.head == ["", "runs", "semseg agreement ↑"]
+    assert views.bold == {(0, 2), (1, 2)}, "equal figures are both the best"
+    assert "| new | 2 | **44.0 ± 0.0** |" in found.markdown()
     assert comparison.compare(runs, base="new").delta(base, "val")[1] < 0
 
 
@@ -87,11 +95,12 @@ def test_report_is_one_page_of_all_runs(
     loop.train(walls.config(runs / "both", "both", neck={"name": "cross_view", "planes": 8}, regularizer=volume))
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     torch.manual_seed(0)
-    out, table = tmp_path / "deep" / "page.html", tmp_path / "table.md"
-    assert cli.main(["report", str(runs), "--out", str(out), "--markdown", str(table)]) == 0
+    out, table = tmp_path / "deep" / "page.html", tmp_path / "deep" / "page.md"
+    assert cli.main(["report", str(runs), "--out", str(out), "--format", "html,md"]) == 0
     told, page = capsys.readouterr().out, out.read_text()
 
     assert "depth RMSE ↓" in told and str(out) in told
+    assert "<td" in page and "Protocol polyscene" in page and "truth above 0 m" in page
     assert "| base | 2 |" in table.read_text() and " ± " in table.read_text()
     figures = re.findall(r"<figure><img [^>]*><figcaption>(.*?)</figcaption></figure>", page)
     each = ["picture", "true depth", "predicted", "predicted", "best plane", "triplane"]
@@ -105,3 +114,101 @@ def test_report_is_one_page_of_all_runs(
 
     assert cli.main(["report", str(runs / "both"), "--base", "none", "--out", str(out)]) == 2
     assert "'none' is none of the runs' names: both" in capsys.readouterr().err
+
+
+def judge(run: Path, protocol: str, miou: float | None, source: str = "val") -> None:
+    """Writes what ``polyscene eval`` would."""
+    semseg = Judged({"mIoU": math.nan if miou is None else miou}, "mIoU", True, f"as {protocol} counts", 3, 99)
+    facts = Judgement({"semseg": semseg}, protocol, "someone", "test", 3, "all 3 samples").facts()
+    (run / "metrics.json").write_text(json.dumps({"sources": {source: facts}}))
+
+
+def test_figures_of_eval_are_taken_where_all_runs_have_them(tmp_path: Path) -> None:
+    one, two = make(tmp_path, "one", 0, 39.0, 2.0), make(tmp_path, "two", 0, 41.0, 2.0)
+    judge(one, "invpt", 50.0)
+    assert comparison.compare([one, two]).tables()[0].rows[0][2] == "39.0"
+    judge(two, "invpt", None)
+    table = comparison.compare([one, two]).tables()[0]
+    assert table.title == "val (test)" and [row[2:] for row in table.rows] == [["50.0", "+0.00"], ["undefined"] * 2]
+    assert table.notes == ["Protocol invpt; figures of polyscene eval", "all 3 samples", "semseg: as invpt counts"]
+    assert not table.bold, "one figure alone is no best"
+
+
+def test_figures_of_different_protocols_are_not_compared(tmp_path: Path) -> None:
+    one, two = make(tmp_path, "one", 0, 39.0, 2.0), make(tmp_path, "two", 0, 41.0, 2.0)
+    judge(one, "invpt", 50.0)
+    judge(two, "sak", 51.0)
+    with pytest.raises(ValueError, match=r"val semseg .* different protocols.*one/seed0: invpt; .*two/seed0: sak"):
+        comparison.compare([one, two])
+    (two / "metrics.json").write_text('{"sources": {"val": {"figures": {}}}}')
+    with pytest.raises(ValueError, match="run polyscene eval again"):
+        comparison.compare([one, two])
+
+
+def test_latex_is_escaped_and_csv_is_exact(tmp_path: Path) -> None:
+    runs = [make(tmp_path, "b_50%", seed, miou, 2.0) for seed, miou in enumerate((1 / 3, 40.0))]
+    runs.append(make(tmp_path, "new", 0, 44.0, 2.2))
+    found = comparison.compare(runs)
+    spelt = found.latex()
+    assert "b\\_50\\% & 2 & 20.2 $\\pm$ 28.0 & \\textbf{2.00 $\\pm$ 0.00}" in spelt
+    assert "\\begin{tabular}{lrrrr}" in spelt and "$\\Delta_{\\mathrm{MTL}}$ \\%" in spelt and "_MTL" not in spelt
+    assert spelt.count("\\toprule") == spelt.count("\\end{table}") == 2
+    rows = list(csv.DictReader(found.csv().splitlines()))
+    assert len(rows) == 3 * 4
+    headline = [row for row in rows if row["figure"] == "mIoU"]
+    assert [float(row["value"]) for row in headline] == [1 / 3, 40.0, 44.0]
+    assert {(row["protocol"], row["better"]) for row in headline} == {("polyscene", "higher")}
+    assert [row["seed"] for row in headline] == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize("text", ["a & b", "50 %", "x_1", "{", "C:\\d", "#1 ~ ^"])
+def test_special_characters_reach_latex(text: str) -> None:
+    spelt = tables.escape_latex(text)
+    assert not re.search(r"(?<!\\)[&%_#]", spelt) and spelt != text
+
+
+PUBLISHED = """
+about: made up
+data: val
+figures: {semseg: mIoU, depth: RMSE}
+rows:
+- {model: Known, encoder: ViT-L, protocol: invpt, source: its README, semseg: 45.678, depth: 0.5}
+- {model: Other, encoder: ViT-B, protocol: polyscene, source: a table, semseg: 46.5}
+"""
+
+
+def test_published_rows_stand_below_and_those_of_another_protocol_are_marked(tmp_path: Path) -> None:
+    run, file = make(tmp_path, "own", 0, 44.0, 2.0), tmp_path / "rows.yaml"
+    file.write_text(PUBLISHED)
+    table = comparison.compare([run], published=published.read(file)).tables()[0]
+    assert table.rows[1] == ["Known, ViT-L †", "", "45.7", "0.500", "–"]
+    assert table.rows[2] == ["Other, ViT-B", "", "46.5", "–", "–"]
+    assert {row for row, _ in table.faint} == {1} and "(invpt): does not compare" in table.notes[-1]
+    assert "Known, ViT-L (its README)" in table.notes[-2]
+
+    file.write_text(PUBLISHED.replace("data: val", "data: nyuv2"))
+    with pytest.raises(ValueError, match="of 'nyuv2', the runs' of val"):
+        comparison.compare([run], published=published.read(file))
+    for right, wrong, told in (
+        ("protocol: invpt", "protocol: invp", "row 1: unknown protocol 'invp'"),
+        ("source: a table, ", "", "row 2 lacks source"),
+        ("0.5}", "half}", "depth: 'half' is no number"),
+        ("figures:", "figure:", "needs `about`, `figures`"),
+    ):
+        file.write_text(PUBLISHED.replace(right, wrong))
+        with pytest.raises(ValueError, match=told):
+            published.read(file)
+
+
+@pytest.mark.parametrize("file", sorted(PAPERS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_rows_of_papers_are_read(file: Path) -> None:
+    found = published.read(file)
+    assert found.rows and all(row.source and row.values for row in found.rows)
+
+
+def test_formats_are_checked_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(tmp_path, "one", 0, 39.0, 2.0)
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "t.pdf")]) == 2
+    assert "unknown format of a report 'pdf'" in capsys.readouterr().err
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "deep" / "t.tex")]) == 0
+    assert "\\toprule" in (tmp_path / "deep" / "t.tex").read_text()

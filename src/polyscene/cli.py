@@ -148,19 +148,21 @@ def report(
     runs: Positional[tuple[Path, ...]],
     base: str | None = None,
     out: Path = Path("report.html"),
-    markdown: Path | None = None,
+    format: str | None = None,
+    published: Path | None = None,
 ) -> None:
     """Compare runs: mean and spread over seeds, and what each changed for all tasks against one; report.html.
 
     Args:
         runs: runs, and folders of them; those of one name are the seeds of one network.
         base: the name that the others are compared with; the first by default.
-        out: the page: tables, curves, and depth as each sees it.
-        markdown: a file for the tables alone.
+        out: what is written: a page with tables, curves, and depth as each sees it.
+        format: html, md, tex and csv, or several with commas between; by default what the suffix of `out` says.
+        published: rows of papers to stand below, a YAML file as those in experiments/published.
     """
     from polyscene.comparison_page import run
 
-    run(runs, base, out, markdown)
+    run(runs, base, out, format.split(",") if format else (), published)
 
 
 def bench(words: Positional[Annotated[tuple[str, ...], arg(metavar="NAME [OPTIONS]")]] = ()) -> int:

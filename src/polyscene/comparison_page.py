@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Column, Table
 
 import polyscene
 from polyscene import config as configuration
-from polyscene import depths, panels, report
-from polyscene.comparison import DELTA, Arm, Comparison, compare, find
+from polyscene import depths, panels, parts, report, tables
+from polyscene.comparison import Arm, Comparison, compare, find
 from polyscene.panels import Facet
+from polyscene.published import read
 from polyscene.report import Curve
 from polyscene.tasks import Depth
 from polyscene.training import records
@@ -31,28 +31,36 @@ COLOURS = ("#2f6fdb", "#e07b22", "#1d9a6c", "#b5459c", "#c9a400", "#5aa9e6", "#d
 
 
 def run(
-    places: Sequence[Path], base: str | None, out: Path, markdown: Path | None, console: Console | None = None
+    places: Sequence[Path],
+    base: str | None,
+    out: Path,
+    formats: Sequence[str] = (),
+    published: Path | None = None,
+    console: Console | None = None,
 ) -> None:
-    """Finds runs, prints their tables and writes the page."""
+    """Finds runs, prints their tables and writes ``out`` in each of ``formats``, names in ``FORMATS``; by default in
+    that of its suffix."""
+    formats = [name.strip().lower().lstrip(".") for name in formats] or [out.suffix.lstrip(".").lower() or "html"]
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(parts.unknown(name, FORMATS, "format of a report"))
     console = console or Console()
     runs, waiting = find(places)
     for each in waiting:
-        console.print(f"{each} is not judged yet: left out", highlight=False, soft_wrap=True)
-    comparison = compare(runs, base)
-    for title, (titles, *body) in comparison.tables().items():
-        columns = [Column(name, justify="right") for name in titles[1:]]
-        lines = Table(Column(titles[0], no_wrap=True), *columns, title=title, title_justify="left")
-        for row in body:
-            lines.add_row(*row)
-        console.print(lines, highlight=False)
-    if markdown:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        markdown.write_text(comparison.markdown(), encoding="utf-8")
-    with console.status("looking at scenes"):
-        pictures = gallery(comparison)
+        console.print(f"{each} has no figures yet that the others have: left out", highlight=False, soft_wrap=True)
+    comparison = compare(runs, base, read(published) if published else None)
+    for table in comparison.tables():
+        console.print(tables.console(table), highlight=False)
+        for note in table.notes:
+            console.print(note, highlight=False, markup=False, style="dim")
     words = ["polyscene", "report", *map(str, places), *(["--base", base] if base else []), "--out", str(out)]
-    path = write(comparison, pictures, out, shlex.join(words))
-    console.print(f"[bold]report[/] {path.resolve()}", highlight=False, soft_wrap=True)
+    words += ["--published", str(published)] if published else []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in formats:
+        path = out.with_suffix(f".{name}")
+        with console.status(f"writing {path.name}"):
+            path.write_text(FORMATS[name](comparison, shlex.join(words)), encoding="utf-8")
+        console.print(f"[bold]report[/] {path.resolve()}", highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -80,40 +88,24 @@ def gallery(comparison: Comparison, count: int = SCENES) -> Gallery | None:
     return Gallery(scenes, truth, seen)
 
 
-def write(comparison: Comparison, pictures: Gallery | None, path: Path, command: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(comparison, pictures, command), encoding="utf-8")
-    return path
-
-
 def page(comparison: Comparison, pictures: Gallery | None, command: str = "") -> str:
     plots = report.Plots()
     arms = comparison.arms
     title = " and ".join(arm.name for arm in arms) if len(arms) < 3 else f"{len(arms)} networks side by side"
     runs = sum(len(arm.runs) for arm in arms)
     told = f"Mean ± standard deviation over seeds, {runs} runs in all." if runs > len(arms) else "One run of each."
-    lead = f"{told} Δ_MTL is the mean relative gain over all tasks against {comparison.base.name}; more is better."
+    lead = (
+        f"{told} Δ_MTL is the mean relative gain over all tasks against {comparison.base.name}; more is better. The "
+        "best of each column is bold."
+    )
     sections = [
         f"<header>{report.heading(f'Polyscene {polyscene.__version__} · report', title, lead)}</header>",
-        *(_table(name, rows, comparison.base.name) for name, rows in comparison.tables().items()),
+        *map(tables.html, comparison.tables()),
         _gallery(pictures) if pictures else "",
         _curves(arms, plots),
         report.footer(command, {arm.name: ", ".join(map(str, arm.runs)) for arm in arms}),
     ]
     return report.document(title, sections, plots)
-
-
-def _table(title: str, rows: Sequence[Sequence[str]], base: str) -> str:
-    titles, *body = rows
-    head = "".join(f"<th>{escape(name)}</th>" for name in titles)
-    kinds = [' class="value"' if name == DELTA else "" for name in titles[1:]]
-    lines = []
-    for name, *cells in body:
-        note = ' <span class="none">base</span>' if name == base else ""
-        drawn = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
-        lines.append(f'<tr><td class="task">{escape(name)}{note}</td>{drawn}</tr>')
-    table = f"<div class=scroll><table><tr>{head}</tr>{''.join(lines)}</table></div>"
-    return f"<section><h2>{escape(title)}</h2>{table}</section>"
 
 
 def _curves(arms: Sequence[Arm], plots: report.Plots) -> str:
@@ -179,3 +171,11 @@ def _group(name: str, facets: Sequence[Facet]) -> str:
         f"<figure>{report.draw_picture(item)}<figcaption>{escape(item.title)}</figcaption></figure>" for item in facets
     )
     return f'<div class="arm"><h3>{escape(name)}</h3><div>{figures}</div></div>'
+
+
+FORMATS: Mapping[str, Callable[[Comparison, str], str]] = {
+    "html": lambda comparison, command: page(comparison, gallery(comparison), command),
+    "md": lambda comparison, _: comparison.markdown(),
+    "tex": lambda comparison, _: comparison.latex(),
+    "csv": lambda comparison, _: comparison.csv(),
+}

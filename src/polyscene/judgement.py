@@ -70,7 +70,7 @@ class Judgement:
 
     def words(self) -> list[str]:
         """What must be told with the figures."""
-        by = f"protocol {self.protocol}" + (f" (as {self.of} count)" if self.of else "")
+        by = f"protocol {self.protocol}" + (f" ({self.of})" if self.of else "")
         told = [by, *([self.view] if self.view else []), *self.notes]
         if self.baseline:
             shared = [name for name in self.tasks if name in self.baseline]

@@ -75,7 +75,7 @@ def latex(table: Table) -> str:
         " & ".join(cell(row, column, text) for column, text in enumerate(cells)) + r" \\"
         for row, cells in enumerate(table.rows)
     ]
-    told = ". ".join(note.rstrip(".") for note in (table.title, *table.notes)) + "."
+    told = " ".join(note if note.endswith((".", "?")) else f"{note}." for note in (table.title, *table.notes))
     return "\n".join(
         [
             r"\begin{table}[t]",
