@@ -3,12 +3,20 @@
 from polyscene import parts
 
 ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their authors
+    "cityscapes": "polyscene.data.cityscapes:Cityscapes",
+    "virtual_kitti2": "polyscene.data.virtual_kitti2:VirtualKitti2",
+    "synthia": "polyscene.data.synthia:Synthia",
 }
 DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
     "folder": "polyscene.data.folder:Folder",
     **ORIGINALS,
 }
-LABELS = {"rooms": ("semseg", "depth", "normals", "edges")}  # by data sets that always label the same
+LABELS = {  # by data sets that always label the same
+    "rooms": ("semseg", "depth", "normals", "edges"),
+    "cityscapes": ("semseg", "depth", "normals", "edges"),
+    "virtual_kitti2": ("semseg", "depth", "normals", "edges"),
+    "synthia": ("semseg", "depth", "normals", "edges"),
+}
 
 __getattr__ = parts.exports(DATASETS)

@@ -37,7 +37,7 @@ class Cameras:
             raise BadSample(file, "missing", "restore it, or take `cameras` out of the description") from None
         except (ValueError, KeyError, TypeError) as error:
             raise BadSample(file, f"not readable as cameras ({type(error).__name__}: {error})", FORMAT) from None
-        if not _fit(fx, cx, size[1]) or not _fit(fy, cy, size[0]):
+        if not fits(fx, cx, size[1]) or not fits(fy, cy, size[0]):
             problem = f"intrinsics fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} do not fit an image of {size[1]}x{size[0]}"
             remedy = "give them in pixels of the images as stored: the principal point lies near the middle"
             raise BadSample(file, problem, remedy)
@@ -61,8 +61,9 @@ class Cameras:
         return self.poses[frame]
 
 
-def _fit(focal: float, centre: float, side: int) -> bool:
-    """Intrinsics of an image of twice or half the size put the principal point a quarter off the middle or more."""
+def fits(focal: float, centre: float, side: int) -> bool:
+    """Whether an image's side can have these intrinsics. Those of an image of twice or half the size put the principal
+    point a quarter off the middle or more."""
     return 0.05 < focal / side < 100 and abs((centre + 0.5) / side - 0.5) < 0.24
 
 

@@ -25,6 +25,15 @@ VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+CITYSCAPES_CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+SYNTHIA_CLASSES = tuple(name for name in CITYSCAPES_CLASSES if name not in ("terrain", "truck", "train"))
+VIRTUAL_KITTI2_CLASSES = (
+    "terrain", "sky", "tree", "vegetation", "building", "road", "guard rail", "traffic sign", "traffic light", "pole",
+    "misc", "truck", "car", "van",
+)  # fmt: skip
 PARTS_CLASSES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
 
 # The weights of NYUv2 and PASCAL-Context are those every public multi-task code base uses.
@@ -41,8 +50,34 @@ PASCAL_CONTEXT: tuple[Task, ...] = (
     Normals(weight=10.0),
     Edges(weight=50.0),
 )
+# On streets, those of DenseMTL.
+CITYSCAPES: tuple[Task, ...] = (
+    SemanticSegmentation(weight=100.0, classes=CITYSCAPES_CLASSES),
+    Depth(encoding="inverse_linear", near=1.0, far=300.0),
+    Normals(weight=100.0),
+    Edges(weight=50.0),
+)
+VIRTUAL_KITTI2: tuple[Task, ...] = (
+    SemanticSegmentation(weight=100.0, classes=VIRTUAL_KITTI2_CLASSES),
+    Depth(encoding="inverse_linear", near=1.0, far=655.0),
+    Normals(weight=100.0),
+    Edges(weight=50.0),
+)
+SYNTHIA: tuple[Task, ...] = (
+    SemanticSegmentation(weight=100.0, classes=SYNTHIA_CLASSES),
+    Depth(encoding="inverse_linear", near=1.0, far=655.0),
+    Normals(weight=100.0),
+    Edges(weight=50.0),
+)
 ROOMS: tuple[Task, ...] = (SemanticSegmentation(classes=ROOMS_CLASSES), Depth(), Normals(), Edges())
-SETS = {"nyuv2": NYUV2, "pascal_context": PASCAL_CONTEXT, "rooms": ROOMS}
+SETS = {
+    "nyuv2": NYUV2,
+    "pascal_context": PASCAL_CONTEXT,
+    "rooms": ROOMS,
+    "cityscapes": CITYSCAPES,
+    "virtual_kitti2": VIRTUAL_KITTI2,
+    "synthia": SYNTHIA,
+}
 
 _BY_NAME = {
     "semseg": NYUV2[0],
