@@ -1,7 +1,10 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
+from tests.metrics.figures import judge
 
 from polyscene.metrics import protocols
 from polyscene.metrics.protocols import PROTOCOLS
@@ -39,6 +42,20 @@ def test_invpt_and_sak_differ_in_all_that_the_papers_tables_mix() -> None:
     assert invpt.saliency.score != sak.saliency.score
     assert invpt.boundary.nms != sak.boundary.nms and invpt.boundary.strict != sak.boundary.strict
     assert invpt.boundary.truth != sak.boundary.truth and invpt.boundary.images != sak.boundary.images
+
+
+def test_strokes_are_traced_around_where_labels_are_strokes() -> None:
+    """The boundary of a wide stroke is two lines, and a prediction of both is perfect; its middle is one."""
+    truth, both, middle = torch.zeros(3, 1, 1, 40, 40)
+    truth[..., 10:15] = 1
+    both[..., [9, 14]] = 1
+    middle[..., 12] = 1
+    for strokes, best, other in ((True, both, middle), (False, middle, both)):
+        rules = replace(PROTOCOLS["invpt"], boundary=replace(PROTOCOLS["invpt"].boundary, nms="none"))
+        near, far = (
+            judge(Edges(max_dist=0.02, strokes=strokes).metric(rules), (value, truth)) for value in (best, other)
+        )
+        assert near["odsF"] > 90 > far["odsF"]
 
 
 def test_lines_are_matched_further_apart_on_nyuv2() -> None:

@@ -25,7 +25,7 @@ def test_counted_at_once_agree_with_thresholds_one_by_one() -> None:
     metric.update(value, Target(truth.float(), valid))
 
     def grown(mask: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.max_pool2d(mask.float(), 5, 1, 2) > 0
+        return torch.nn.functional.max_pool2d(mask.flatten(0, 1).float(), 5, 1, 2).unflatten(0, (2, 1)) > 0
 
     truth = truth & valid
     for row, threshold in zip(metric.sums.reshape(-1, 4), metric.thresholds.values, strict=True):

@@ -7,7 +7,7 @@ field's evaluation code differs and that moves a figure; ``Task.metric(protocol)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from polyscene import parts
@@ -97,18 +97,18 @@ class SaliencyRules:
 @dataclass(frozen=True)
 class BoundaryRules:
     """``measure``: exact (odsF by one-to-one matching of thinned lines), quick (``QuickEdgeF``, for training curves) or
-    DenseMTL's F1 of two classes. ``nms``: before thinning; ``smoothed`` is SAK's, on a blurred 8-bit map, radius 4.
-    ``strict``: whether a pixel counts above a threshold only. ``truth``: labels as they are, or the boundary of their
-    strokes. ``images`` tells on which images the published figures are. ``eight_bits``: whether predictions are cut to
-    whole 255ths first, as 8-bit pictures are."""
+    DenseMTL's F1 of two classes. ``nms``: before thinning; ``smoothed`` is SAK's, on a blurred map. ``strict``: whether
+    a pixel must exceed a threshold. ``truth``: labels as they are or, where a set's labels are strokes
+    (``Edges.strokes``), the boundary of these. ``eight_bits``: whether predictions pass through an 8-bit picture first.
+    ``images``: on which the published figures are."""
 
     measure: Literal["exact", "quick", "class F1"] = "exact"
     nms: Literal["none", "oriented", "smoothed"] = "oriented"
     thresholds: tuple[float, ...] = tuple(k / 100 for k in range(1, 100))
     strict: bool = False
     truth: Literal["labels", "boundary of the strokes"] = "labels"
+    eight_bits: bool = False
     images: str = ""
-    eight_bits: bool = True
 
     def words(self) -> str:
         if self.measure == "quick":
@@ -116,11 +116,11 @@ class BoundaryRules:
         if self.measure == "class F1":
             return "mean F1 of edge and other pixels at probability 0.5: no odsF"
         nms = {"none": "no", "oriented": "oriented", "smoothed": "oriented, smoothed,"}[self.nms]
-        rule = "above" if self.strict else "at or above"
+        at = f"{'above' if self.strict else 'at or above'} {len(self.thresholds)} thresholds"
         truth = "" if self.truth == "labels" else f"; truth is the {self.truth}"
-        images = f"; published figures are on {self.images}" if self.images else ""
         bits = "; predictions through an 8-bit picture" if self.eight_bits else ""
-        return f"odsF by one-to-one matching, {nms} NMS, {len(self.thresholds)} thresholds, {rule}{bits}{truth}{images}"
+        images = f"; published figures are on {self.images}" if self.images else ""
+        return f"odsF by one-to-one matching, {nms} NMS, {at}{truth}{bits}{images}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ class Protocol:
 
     name: str
     of: str
-    segmentation: SegmentationRules = field(default_factory=SegmentationRules)
-    depth: DepthRules = field(default_factory=DepthRules)
-    normals: NormalsRules = field(default_factory=NormalsRules)
-    saliency: SaliencyRules = field(default_factory=SaliencyRules)
-    boundary: BoundaryRules = field(default_factory=BoundaryRules)
+    segmentation: SegmentationRules = SegmentationRules()
+    depth: DepthRules = DepthRules()
+    normals: NormalsRules = NormalsRules()
+    saliency: SaliencyRules = SaliencyRules()
+    boundary: BoundaryRules = BoundaryRules()
 
     def quick(self) -> Protocol:
         """The same, but for boundaries: cheap enough to be judged by in the course of a training."""
@@ -159,7 +159,13 @@ PROTOCOLS = {
             NormalsRules(),
             SaliencyRules("maxF", "sigmoid of the probability", _TWENTIETHS),
             BoundaryRules(
-                "exact", "oriented", _HED, True, "boundary of the strokes", "654 (NYUv2), 2499 (PASCAL-Context)"
+                "exact",
+                "oriented",
+                _HED,
+                strict=True,
+                truth="boundary of the strokes",
+                eight_bits=True,
+                images="654 (NYUv2), 2499 (PASCAL-Context)",
             ),
         ),
         Protocol(
@@ -169,7 +175,7 @@ PROTOCOLS = {
             DepthRules(floor=-math.inf),
             NormalsRules(),
             SaliencyRules("maxF", "probability", _TWENTIETHS),
-            BoundaryRules("exact", "oriented", _HED, True, "boundary of the strokes"),
+            BoundaryRules("exact", "oriented", _HED, strict=True, truth="boundary of the strokes", eight_bits=True),
         ),
         Protocol(
             "mtlpt",
@@ -178,7 +184,7 @@ PROTOCOLS = {
             DepthRules(floor=1e-9),
             NormalsRules("arccosine", eight_bits=True),
             SaliencyRules("mIoU", "probability", _TWENTIETHS[3:18], strict=True, eight_bits=True),
-            BoundaryRules("exact", "none", tuple(k / 100 for k in range(1, 100)), False, "boundary of the strokes"),
+            BoundaryRules("exact", "none", eight_bits=True, images="2499 (PASCAL-Context)"),
         ),
         Protocol(
             "astmt",
@@ -187,7 +193,7 @@ PROTOCOLS = {
             DepthRules(pool="images", floor=1e-9),
             NormalsRules("arccosine", eight_bits=True),
             SaliencyRules("mIoU", "probability", _TWENTIETHS[3:18], strict=True, eight_bits=True),
-            BoundaryRules("exact", "oriented", _HED, True),
+            BoundaryRules("exact", "oriented", _HED, strict=True, eight_bits=True, images="5105 (PASCAL-Context)"),
         ),
         Protocol(
             "sak",
@@ -196,7 +202,7 @@ PROTOCOLS = {
             DepthRules(floor=1e-9, far=80.0),
             NormalsRules(),
             SaliencyRules("maxF", "probability", _TWENTIETHS),
-            BoundaryRules("exact", "smoothed", _HED, False, "labels", "654 (NYUv2), 5105 (PASCAL-Context)"),
+            BoundaryRules("exact", "smoothed", _HED, eight_bits=True, images="654 (NYUv2), 5105 (PASCAL-Context)"),
         ),
         Protocol(
             "dense_mtl",

@@ -41,7 +41,7 @@ NYUV2: tuple[Task, ...] = (
     SemanticSegmentation(classes=NYUV2_CLASSES),
     Depth(encoding="metres"),
     Normals(weight=10.0),
-    Edges(weight=50.0, max_dist=0.011),
+    Edges(weight=50.0, max_dist=0.011, strokes=True),
 )
 PASCAL_CONTEXT: tuple[Task, ...] = (
     SemanticSegmentation(classes=VOC_CLASSES),
