@@ -18,7 +18,7 @@ from polyscene.transforms.geometry import (
     shrink,
     warp,
 )
-from polyscene.transforms.light import distort, photometric, saturate, turn_hue
+from polyscene.transforms.light import colour, distort, photometric
 from polyscene.transforms.recipes import RECIPES, Augment, Centre, Follow, Published, testing, training
 from polyscene.transforms.steps import Setting, Step
 
@@ -36,6 +36,7 @@ __all__ = [
     "Step",
     "Tasks",
     "align_labels",
+    "colour",
     "cover",
     "crop",
     "distort",
@@ -43,10 +44,8 @@ __all__ = [
     "hflip",
     "photometric",
     "resize",
-    "saturate",
     "shrink",
     "testing",
     "training",
-    "turn_hue",
     "warp",
 ]

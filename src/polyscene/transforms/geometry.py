@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from polyscene.config.schema import Fit
 from polyscene.geometry import camera as geometry
 from polyscene.tasks.base import Task
+from polyscene.transforms.opencv import by_image
 from polyscene.types import Camera, Sample, Target
 
 Tasks = Mapping[str, Task]
@@ -125,19 +126,13 @@ def _resample(images: Tensor, size: tuple[int, int], filter: Filter) -> Tensor:
             return F.interpolate(images, size, mode="bilinear", antialias=True)
         case "linear" | "cubic":
             kind = cv2.INTER_LINEAR if filter == "linear" else cv2.INTER_CUBIC
-            return _by_image(images, lambda image: cv2.resize(image, size[::-1], interpolation=kind))
+            return by_image(images, lambda image: cv2.resize(image, size[::-1], interpolation=kind)).clamp(0, 1)
         case "lanczos":
             layers = [
                 np.asarray(Image.fromarray(layer).resize(size[::-1], Image.Resampling.LANCZOS))
                 for layer in images.flatten(0, 1).numpy()
             ]
             return torch.from_numpy(np.stack(layers)).reshape(*images.shape[:2], *size).clamp(0, 1)
-
-
-def _by_image(images: Tensor, function: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-    """Of (v, 3, h, w), each image as the (h, w, 3) array that OpenCV works on."""
-    done = [function(np.ascontiguousarray(image)) for image in images.movedim(1, -1).numpy()]
-    return torch.from_numpy(np.stack(done)).movedim(-1, 1).clamp(0, 1).contiguous()
 
 
 def align_labels(sample: Sample, tasks: Tasks) -> Sample:
@@ -186,37 +181,52 @@ def warp(sample: Sample, tasks: Tasks, matrix: Tensor, filter: Filter = "linear"
     outside the image is ``beyond``, without labels.
 
     The same as turning the camera about its optical axis and giving it other intrinsics, which may be askew where the
-    focal lengths of x and y differ; normals turn with it, depth stays (Hartley and Zisserman, section 6.1).
+    focal lengths of x and y differ; normals turn with it, depth stays.
     """
     matrix = matrix.double()
     size = sample.images.shape[-2], sample.images.shape[-1]
     kind = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[filter]
-    border = (beyond,) * 3
-    images = _by_image(
-        sample.images,
-        lambda image: cv2.warpAffine(image, matrix[:2].numpy(), size[::-1], flags=kind, borderValue=border),
-    )
-    intrinsics, turn = geometry.warp_intrinsics(sample.camera.intrinsics, matrix)
+
+    def moved(image: np.ndarray) -> np.ndarray:
+        return cv2.warpAffine(image, matrix[:2].numpy(), size[::-1], flags=kind, borderValue=(beyond,) * 3)
+
+    origins = {own: _origins(matrix, size, own) for own in map(_size, sample.targets.values())}
     view = sample.camera
+    intrinsics, turn = geometry.warp_intrinsics(view.intrinsics, matrix)
     pose = view.world_from_camera.clone()
     pose[..., :3, :3] = pose[..., :3, :3] @ turn.mT
     return replace(
         sample,
-        images=images,
-        targets={name: tasks[name].turn(_moved(target, matrix, size), turn) for name, target in sample.targets.items()},
+        images=by_image(sample.images, moved).clamp(0, 1),
+        targets={
+            name: tasks[name].turn(_from(target, *origins[_size(target)]), turn)
+            for name, target in sample.targets.items()
+        },
         camera=Camera(intrinsics, torch.where(view.known[..., None, None], pose, view.world_from_camera), view.known),
     )
 
 
-def _moved(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
-    """The label of an image of ``size``, stored at whatever resolution, by its nearest pixels."""
-    height, width = target.value.shape[-2:]
-    own = geometry.resize_intrinsics(torch.eye(3, dtype=matrix.dtype), width / size[1], height / size[0])
-    back = torch.linalg.inv(own @ matrix @ torch.linalg.inv(own))
-    x, y = torch.einsum("ij,jhw->ihw", back, geometry.pixel_grid(height, width, back))[:2].add(0.5).floor().long()
+def _size(target: Target) -> tuple[int, int]:
+    return target.value.shape[-2], target.value.shape[-1]
+
+
+def _origins(matrix: Tensor, size: tuple[int, int], own: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """For the pixels (h·w) of a label of size ``own`` of an image of ``size``: which pixel came there, and whether one
+    did."""
+    height, width = own
+    scale = geometry.resize_intrinsics(torch.eye(3, dtype=matrix.dtype), width / size[1], height / size[0])
+    back = torch.linalg.inv(scale @ matrix @ torch.linalg.inv(scale))
+    pixels = geometry.pixel_grid(height, width, back).flatten(1)
+    x, y = (back[:2] @ pixels).add(0.5).floor().long()
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = torch.where(inside, y * width + x, 0)
-    return Target(target.value.flatten(-2)[..., index], target.valid.flatten(-2)[..., index] & inside)
+    return torch.where(inside, y * width + x, 0), inside
+
+
+def _from(target: Target, origin: Tensor, inside: Tensor) -> Target:
+    def taken(tensor: Tensor) -> Tensor:
+        return tensor.flatten(-2).gather(-1, origin.expand(*tensor.shape[:-2], -1)).reshape(tensor.shape)
+
+    return Target(taken(target.value), taken(target.valid) & inside.reshape(target.valid.shape[-2:]))
 
 
 def shrink(sample: Sample, tasks: Tasks, factor: Tensor) -> Sample:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene.transforms.chance import Chance
+from polyscene.transforms.opencv import by_image
+
+BYTES = np.arange(256, dtype=np.float64)
 
 
 def photometric(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
@@ -36,39 +41,36 @@ def photometric(images: Tensor, generator: torch.Generator, strength: float) -> 
 
 
 def distort(images: Tensor, chance: Chance) -> Tensor:
-    """SSD's distortion (Liu et al., ECCV 2016) as MMSegmentation and ATRC have it: brightness by 32/255, contrast and
-    saturation by a half, hue by 36 degrees at most, each in every second picture; contrast before saturation or after
-    hue. (The code's hue is 18 steps of 8-bit OpenCV, of two degrees each.)"""
+    """SSD's distortion (Liu et al., ECCV 2016) as MMSegmentation and ATRC have it, in 8 bits: brightness by 32/255,
+    contrast and saturation by a half, hue by 36 degrees at most, each in every second picture; contrast before
+    saturation or after hue. (The code's hue is 18 of OpenCV's 8-bit steps, of two degrees each.)"""
+    before = after = BYTES
     if chance.coin():
-        images = (images + chance.uniform(-32 / 255, 32 / 255)).clamp(0, 1)
+        before = _limited(before + chance.uniform(-32.0, 32.0))
     early = chance.coin()
-    if early and chance.coin():
-        images = (images * chance.uniform(0.5, 1.5)).clamp(0, 1)
     if chance.coin():
-        images = saturate(images, chance.uniform(0.5, 1.5))
-    if chance.coin():
-        images = turn_hue(images, 2 * chance.integer(-18, 17))
-    if not early and chance.coin():
-        images = (images * chance.uniform(0.5, 1.5)).clamp(0, 1)
-    return images
+        contrast = chance.uniform(0.5, 1.5)
+        before, after = (_limited(before * contrast), after) if early else (before, _limited(after * contrast))
+    saturation = chance.uniform(0.5, 1.5) if chance.coin() else 1.0
+    turn = 2.0 * chance.integer(-18, 17) if chance.coin() else 0.0
+
+    def changed(image: np.ndarray) -> np.ndarray:
+        return _look_up(colour(_look_up(image, before), turn, saturation), after)
+
+    return by_image(images.mul(255).round().to(torch.uint8), changed) / 255
 
 
-def saturate(images: Tensor, factor: float) -> Tensor:
-    """The saturation of HSV times ``factor``, 1 at most; value and hue stay."""
-    value = images.amax(-3, keepdim=True)
-    most = value / (value - images.amin(-3, keepdim=True)).clamp_min(1e-6)
-    return value - (value - images) * most.clamp_max(factor)
+def colour(image: np.ndarray, turn: float, saturation: float) -> np.ndarray:
+    """An 8-bit image (h, w, 3) whose hue is turned by so many degrees, and whose saturation is multiplied."""
+    if turn == 0 and saturation == 1:
+        return image
+    tables = np.stack([(BYTES + turn / 2) % 180, _limited(BYTES * saturation), BYTES], -1)
+    return cv2.cvtColor(_look_up(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), tables[:, None]), cv2.COLOR_HSV2RGB)
 
 
-def turn_hue(images: Tensor, degrees: float) -> Tensor:
-    """The hue of HSV turned; value and saturation stay."""
-    red, green, blue = images.unbind(-3)
-    value = images.amax(-3)
-    chroma = value - images.amin(-3)
-    reddest, greener = red == value, green == value
-    ahead = torch.where(reddest, green - blue, torch.where(greener, blue - red, red - green))
-    sextant = torch.where(reddest, 0.0, torch.where(greener, 2.0, 4.0))
-    hue = sextant + ahead / chroma.clamp_min(1e-6) + degrees / 60
-    away = torch.stack([hue + 5, hue + 3, hue + 1], -3).remainder(6)
-    less = torch.minimum(away, 4 - away).clamp(0, 1)
-    return value[..., None, :, :] - chroma[..., None, :, :] * less
+def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    return image if table is BYTES else cv2.LUT(image, table.astype(np.uint8))
+
+
+def _limited(table: np.ndarray) -> np.ndarray:
+    return table.clip(0, 255)

@@ -10,7 +10,7 @@ import torch
 
 from polyscene.transforms import light
 from polyscene.transforms.chance import Chance, OneOf, Uniform
-from polyscene.transforms.geometry import Box, Filter, Tasks, cover, crop, hflip, resize, shrink, warp
+from polyscene.transforms.geometry import Box, Filter, Tasks, align_labels, cover, crop, hflip, resize, shrink, warp
 from polyscene.types import Sample
 
 
@@ -82,7 +82,7 @@ class Crop:
             return True
         top, left, height, width = box
         label, window = sample.targets[self.of], (..., slice(top, top + height), slice(left, left + width))
-        counts = torch.bincount(label.value[window][label.valid[window]])
+        counts = torch.bincount(torch.where(label.valid[window], label.value[window] + 1, 0).flatten())[1:]
         return bool((counts > 0).sum() > 1) and float(counts.max() / counts.sum()) < self.most
 
 
@@ -95,6 +95,7 @@ class Window:
 
     def __call__(self, sample: Sample, to: Setting) -> Sample:
         zoom = self.zoom.draw(to.chance)
+        sample = align_labels(sample, to.tasks)
         whole = height, width = (sample.images.shape[-2], sample.images.shape[-1])
         part = max(1, int(height / zoom)), max(1, int(width / zoom))
         top, left = (to.chance.integer(0, full - side) for full, side in zip(whole, part, strict=True))
