@@ -163,7 +163,5 @@ def mean_map(targets: list[Target]) -> Tensor:
 def _nearest(tensor: Tensor, size: tuple[int, int]) -> Tensor:
     lead = tensor.shape[:-3]
     flat = tensor.reshape(-1, *tensor.shape[-3:])
-    kept = (
-        flat if flat.dtype.is_floating_point else flat.to(torch.float64 if flat.dtype == torch.int64 else torch.float32)
-    )
+    kept = flat if flat.dtype.is_floating_point else flat.float()  # one type, so that ties of value and valid agree
     return F.interpolate(kept, size, mode="nearest-exact").to(tensor.dtype).reshape(*lead, tensor.shape[-3], *size)
