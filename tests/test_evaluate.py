@@ -2,21 +2,23 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from polyscene import cli, transforms, verdict, weights
 from polyscene import evaluate as evaluation
-from polyscene import transforms, verdict, weights
 from polyscene.config import Part, Source
-from polyscene.data import sources
+from polyscene.data import DATASETS, sources
 from polyscene.data.base import Dataset
 from polyscene.data.loader import Loader
 from polyscene.geometry.camera import assumed_intrinsics
+from polyscene.metrics.boundary import BoundaryMetric
 from polyscene.model import create_model
-from polyscene.tasks import Depth, Normals, SemanticSegmentation, Task
+from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation, Task
 from polyscene.types import Camera, Features, Predictions, Sample, Target
 
 SIZE = 32, 32
@@ -167,3 +169,155 @@ def test_a_task_without_a_single_label_has_a_floor_of_nan() -> None:
     judged = evaluation.evaluate(create_model(TASKS, "test_resnet"), data)
     assert floor.keys() == judged.keys() == TASKS.keys()
     assert math.isnan(floor["depth"]["RMSE"]) and floor["normals"]["mean"] < 1e-3
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+class Stored(Shades):
+    """Of the field's kind: files at a root, in splits, which are all labelled alike but for some pixels."""
+
+    def __init__(self, root: Path | None = None, split: Literal["train", "val", "test"] = "train") -> None:
+        if not root or not (Path(root) / split).exists():
+            raise ValueError(f"stored: nothing at {root}")
+        super().__init__((1.0, 2.0, 3.0))
+        self.tasks = {**self.tasks, "edges": Edges(max_dist=0.02)}
+
+    def read(self, index: int) -> Sample:
+        sample = super().read(index)
+        depth = sample.targets["depth"]
+        valid = depth.valid.clone()
+        valid[..., :8] = False
+        edges = Target(torch.zeros(1, 1, *SIZE), depth.valid & (index > 0))
+        edges.value[..., 16] = 1
+        return replace(sample, targets={**sample.targets, "depth": replace(depth, valid=valid), "edges": edges})
+
+
+class Unlabelled(Stored):
+    def read(self, index: int) -> Sample:
+        sample = super().read(index)
+        depth = sample.targets["depth"]
+        return replace(sample, targets={**sample.targets, "depth": replace(depth, valid=torch.zeros_like(depth.valid))})
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network of four tasks, and the data sets ``stored`` and ``unlabelled``."""
+    torch.manual_seed(0)
+    monkeypatch.setitem(DATASETS, "stored", f"{__name__}:Stored")
+    monkeypatch.setitem(DATASETS, "unlabelled", f"{__name__}:Unlabelled")
+    for split in ("val", "test"):
+        (tmp_path / "files" / split).mkdir(parents=True)
+    model = create_model({**TASKS, "edges": Edges()}, "test_resnet", {"name": "multi_head", "channels": 4})
+    weights.save(model, tmp_path / "net", size=list(SIZE))
+    return tmp_path / "net"
+
+
+def told(net: Path) -> dict[str, Any]:
+    return next(iter(json.loads((net / "metrics.json").read_text())["sources"].values()))
+
+
+def test_a_set_by_name_its_split_its_protocol_and_what_was_counted(
+    net: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", str(net), "--data", "stored", "--root", str(net.parent / "files"), "--no-floors"]
+    assert cli.main([*words, "--protocol", "invpt", "--edges", "quick"]) == 0
+    found, printed, page = told(net), capsys.readouterr().out, (net / "metrics.md").read_text()
+    assert (found["split"], found["samples"], found["protocol"]["name"]) == ("val", 3, "invpt")
+    counts = {name: (task["images"], task["pixels"]) for name, task in found["tasks"].items()}
+    assert counts == {"semseg": (3, 3072), "depth": (3, 2304), "normals": (3, 3072), "edges": (2, 2048)}
+    for text in (printed, page):
+        assert "protocol invpt (InvPT, TaskPrompter" in text and "2,304" in text and "stored (val)" in text
+        assert "pictures as they are, cut or padded" in text, "the input of the protocol's recipe"
+    assert found["tasks"]["semseg"]["words"] in page and "Δ_MTL" not in page and found["floors"] == {}
+
+    assert cli.main([*words, "--protocol", "mtan", "--split", "test"]) == 0
+    found = told(net)
+    assert found["split"] == "test" and found["tasks"]["depth"]["headline"] == "AbsErr"
+
+
+def test_exact_edges_take_the_reach_of_the_data_set(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr(BoundaryMetric, "share", lambda self, workers: asked.append(workers))
+    root = net.parent / "files"
+    verdict.run(net, "stored", root=root, edges="exact", device="cpu", limit=1, workers=3)
+    found = told(net)
+    assert found["tasks"]["edges"]["headline"] == "odsF" and "within 0.02 of" in found["tasks"]["edges"]["words"]
+    assert found["figures"]["edges"]["odsF"] >= 0 and asked == [3]
+    assert "quick F" in found["floors"]["constant"]["edges"], "exact floors would take long and say little"
+
+
+def test_what_nothing_defines_is_undefined(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (net.parent / "alone.yaml").write_text("depth: 0.5\nnormals: 20\n")
+    verdict.run(net, "unlabelled", root=net.parent / "files", device="cpu", baseline=[net.parent / "alone.yaml"])
+    found = told(net)
+    assert found["figures"]["depth"]["RMSE"] is None and found["tasks"]["depth"]["pixels"] == 0
+    assert found["delta"] is None and found["figures"]["normals"]["mean"] > 0
+    assert "Δ_MTL undefined %" in capsys.readouterr().out
+    assert "| **RMSE ↓** | **undefined** | 0.5 | undefined |" in (net / "metrics.md").read_text()
+
+
+def test_delta_against_single_tasks(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, alone = net.parent / "files", net.parent / "alone.json"
+    verdict.run(net, "stored", root=root, device="cpu", with_floors=False)
+    figures = told(net)["figures"]
+    depth, normals = figures["depth"]["RMSE"], figures["normals"]["mean"]
+    alone.write_text(json.dumps({"protocol": "polyscene", "depth": 2 * depth, "normals": normals / 1.1, "other": 1}))
+    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[alone])
+    found, printed = told(net), capsys.readouterr().out
+    assert found["delta"] == pytest.approx((50 - 10) / 2) and "Δ_MTL +20.00 % against single tasks" in printed
+    assert "over depth, normals" in printed and "single task" in printed
+
+    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[net], out=net.parent / "again")
+    assert told(net.parent / "again")["delta"] == pytest.approx(0), "a network against itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("depth: good", "depth: 'good' is no number"),
+        ("depth: 0", "depth is 0, and no change"),
+        ("- 1", "is no mapping"),
+        ("{protocol: sak, depth: 1}", "of protocol 'sak', not 'polyscene'"),
+        ('{"sources": {"val": 1}}', "run polyscene eval again"),
+    ],
+)
+def test_baselines_that_say_nothing_are_refused(net: Path, text: str, problem: str) -> None:
+    file = net.parent / "alone.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        verdict.run(net, "stored", root=net.parent / "files", device="cpu", baseline=[file])
+
+
+def test_baselines_counted_otherwise_are_refused(net: Path) -> None:
+    root, out = net.parent / "files", net.parent / "out"
+    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, edges="exact", limit=1)
+    with pytest.raises(ValueError, match=r"edges of baseline .* counted otherwise \(odsF .*quick F"):
+        verdict.run(net, "stored", root=root, device="cpu", baseline=[net], out=out)
+    quick = net.parent / "quick"
+    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, out=quick)
+    with pytest.raises(ValueError, match="gives semseg a second time"):
+        verdict.run(net, "stored", root=root, device="cpu", baseline=[quick, quick], out=out)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        verdict.run(net, "stored", root=root, device="cpu", baseline=[net / "none"], out=out)
+    assert not out.exists()
+
+
+def test_mistakes_of_the_command_are_told(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, problem in (
+        (["--data", "stord"], "unknown data set 'stord'; did you mean 'stored'?"),
+        (["--data", "stored"], "stored: nothing at None"),
+        (["--data", str(net), "--root", "x"], "--root goes with a data set's name"),
+        (["--data", "stored", "--protocol", "invp"], "unknown protocol 'invp'; did you mean 'invpt'?"),
+        (["--data", "stored", "--workers", "0"], "--workers 0"),
+    ):
+        assert cli.main(["eval", str(net), *words]) == 2
+        assert problem in capsys.readouterr().err
+
+
+def test_a_prediction_that_is_no_number_names_task_and_sample() -> None:
+    class Broken(Oracle):
+        def forward(self, images: Tensor, camera: Camera, present: Tensor) -> Predictions:
+            found = super().forward(images, camera, present)
+            return replace(found, final={**found.final, "depth": found.final["depth"] * math.nan})
+
+    with pytest.raises(ValueError, match="depth in 0, 1: the prediction is NaN or infinite at"):
+        evaluation.evaluate(Broken(TASKS), loader(Shades((1.0, 2.0))))  # type: ignore[arg-type]

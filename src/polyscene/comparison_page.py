@@ -35,7 +35,7 @@ def run(
     base: str | None,
     out: Path,
     formats: Sequence[str] = (),
-    published: Path | None = None,
+    published: str | Path | None = None,
     console: Console | None = None,
 ) -> None:
     """Finds runs, prints their tables and writes ``out`` in each of ``formats``, names in ``FORMATS``; by default in

@@ -33,9 +33,10 @@ def evaluate(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     protocol: Protocol | str = "polyscene",
+    workers: int | None = None,
 ) -> Figures:
     """The figures that ``judge`` finds, by task."""
-    found = judge(model, loader, limit, device, progress, protocol)
+    found = judge(model, loader, limit, device, progress, protocol, workers)
     return {name: dict(task.figures) for name, task in found.items()}
 
 
@@ -46,12 +47,14 @@ def judge(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     protocol: Protocol | str = "polyscene",
+    workers: int | None = None,
 ) -> dict[str, Judged]:
     """Every task that network and data have in common, over ``loader.once()`` or its first ``limit`` batches, counted
     as the ``protocol`` says (one, or a name in ``PROTOCOLS``). Where samples have several views of known camera and
     true depth, figures "cross-view ..." say besides how far predictions of different views agree (``Consistency``). Raw
     outputs are brought to the size of the labels, then read. The network must be on ``device``; it comes back in the
-    mode it was in. ``progress(done, all)`` counts batches. ``ValueError`` if nothing is in common, and where a
+    mode it was in. ``progress(done, all)`` counts batches; ``workers`` processes, if any, help with what is slow to
+    count, such as exact boundaries. ``ValueError`` if nothing is in common, and where a
     prediction cannot be judged.
     """
     import torch
@@ -72,16 +75,19 @@ def judge(
     try:
         with torch.inference_mode():
             batches = (look(batch) for batch in _counted(loader, limit, progress))
-            return _judged(
-                batches, common, lambda _, name, target: _value(model.tasks[name], raw[name], target, scale), protocol
-            )
+
+            def predict(_: Batch, name: str, target: Target) -> Tensor:
+                return _value(model.tasks[name], raw[name], target, scale)
+
+            return _judged(batches, common, predict, protocol, workers)
     finally:
         model.train(was_training)
 
 
 def shared(tasks: Mapping[str, Task], loader: Loader) -> dict[str, Task]:
     """The tasks that network and data have in common; ``ValueError`` if there are none."""
-    found = {name: task for name, task in tasks.items() if name in loader.dataset.tasks}
+    own = loader.dataset.tasks
+    found = {name: task.as_labelled(own[name]) for name, task in tasks.items() if name in own}
     if not found:
         has, does = ", ".join(loader.dataset.tasks), ", ".join(tasks)
         raise ValueError(f"{loader.dataset.name} labels none of the network's tasks: {has}, not {does}")
@@ -162,7 +168,11 @@ def _of_maps(
 
 
 def _judged(
-    batches: Iterable[Batch], tasks: Mapping[str, Task], predict: Predict, protocol: Protocol | str
+    batches: Iterable[Batch],
+    tasks: Mapping[str, Task],
+    predict: Predict,
+    protocol: Protocol | str,
+    workers: int | None = None,
 ) -> dict[str, Judged]:
     from polyscene.metrics import Consistency
 
@@ -171,9 +181,11 @@ def _judged(
     for batch in batches:
         for name, target in batch.targets.items():
             if name in tasks:
-                meter = meters.setdefault(name, tasks[name].metric(protocol))
+                if name not in meters:
+                    meters[name] = tasks[name].metric(protocol)
+                    meters[name].share(workers)
                 try:
-                    meter.update(predict(batch, name, target), target)
+                    meters[name].update(predict(batch, name, target), target)
                 except ValueError as error:
                     raise ValueError(f"{name} in {', '.join(batch.meta)}: {error}") from error
         depth = in_metres(batch.targets, tasks) if batch.images.shape[1] > 1 else None

@@ -11,6 +11,7 @@ import yaml
 from polyscene import parts
 from polyscene.metrics.protocols import PROTOCOLS
 
+PAPERS = Path(__file__).with_name("papers")
 ROW = {"model", "encoder", "protocol", "source"}
 
 
@@ -37,16 +38,22 @@ class Published:
     rows: tuple[Row, ...]
 
 
-def read(file: Path) -> Published:
-    """A YAML file with ``about``, ``data`` (the name of the evaluation source), ``figures`` (by task, which is counted)
-    and ``rows``, each of ``model``, ``encoder``, ``protocol``, ``source`` and a number a task. ``ValueError`` names
-    what is wrong."""
+def read(name: str | Path) -> Published:
+    """A table of the package by its name (``nyuv2``, ``pascal_context``), or a YAML file with ``about``, ``data`` (the
+    name of the evaluation source), ``figures`` (by task, which is counted) and ``rows``, each of ``model``,
+    ``encoder``, ``protocol``, ``source`` and a number a task. ``ValueError`` names what is wrong."""
+    file = Path(name)
+    if not file.is_file():
+        known = sorted(each.stem for each in PAPERS.glob("*.yaml"))
+        if str(name) not in known:
+            raise ValueError(f"{name} is no file, nor one of the published tables: {', '.join(known)}")
+        file = PAPERS / f"{name}.yaml"
     try:
         keys = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from None
     if not isinstance(keys, dict) or not {"about", "figures", "rows"} <= keys.keys():
-        raise ValueError(f"{file} needs `about`, `figures` and `rows`; see experiments/published")
+        raise ValueError(f"{file} needs `about`, `figures` and `rows`; see those in polyscene/papers")
     rows = []
     for number, row in enumerate(keys["rows"], 1):
         where = f"{file}, row {number}"

@@ -39,6 +39,7 @@ def run(
     edges: Literal["exact", "quick"] | None = None,
     root: Path | None = None,
     baseline: Sequence[str | Path] = (),
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """``polyscene eval``: prints a table a source and its protocol, writes ``metrics.json`` and ``metrics.md`` into
     ``out`` (where the weights are, by default) and returns what the former holds. ``data``: a configuration, whose
@@ -48,6 +49,8 @@ def run(
     config = _configuration(data, split, root)  # mistakes in it are told before torch is imported
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: judge at least one batch")
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers {workers}: give 1 or more, or leave it out to use this process alone")
     rules = protocols.find(protocol)
     rules = rules if edges is None else rules.exact() if edges == "exact" else rules.quick()
     info.find(weights)
@@ -80,7 +83,7 @@ def run(
     for name, loader in built.evaluate.items():
         with Progress(console=Console(stderr=True), transient=True) as bar:
             shown = bar.add_task(name)
-            judged = judge(model, loader, limit, place, partial(_advance, bar, shown), rules)
+            judged = judge(model, loader, limit, place, partial(_advance, bar, shown), rules, workers)
         beside: dict[str, Figures] = {}
         if with_floors:  # exact boundaries of what has none would take long and say little
             teacher, quick = built.train.get(name, loader), rules.quick()

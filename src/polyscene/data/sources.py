@@ -69,7 +69,7 @@ def join(dataset: Dataset, tasks: Mapping[str, Task], source: Source, name: str)
         raise ValueError(f"{name}: {parts.unknown(min(unknown), dataset.tasks, 'label')}")
     wanted = [task for task in dataset.tasks if source.tasks is None or task in source.tasks]
     notes = [f"{name}: the model has no task {task!r}; its labels are not used" for task in wanted if task not in tasks]
-    shared = {task: tasks[task] for task in wanted if task in tasks}
+    shared = {task: tasks[task].as_labelled(dataset.tasks[task]) for task in wanted if task in tasks}
     if not shared:
         has, does = ", ".join(wanted), ", ".join(tasks)
         raise ValueError(f"{name}: none of its labels ({has}) is a task of the model ({does})")
@@ -101,8 +101,8 @@ def _check_map(classes: Mapping[str, str], dataset: Dataset, shared: Mapping[str
 
 
 def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = False) -> Sources:
-    """Data sets made, prepared and joined; every source draws from a random stream of its own. ``relative``: the network
-    learns depth relative to the focal length."""
+    """Data sets made, prepared and joined; every source draws from a random stream of its own. ``relative``: the
+    network learns depth relative to the focal length."""
     notes: list[str] = []
     augment, plain = transforms.training(data, relative), transforms.testing(data)
 

@@ -71,6 +71,9 @@ class Metric(ABC):
     def seen(self) -> Seen:
         return Seen(int(self.state[0]), int(self.state[1]))
 
+    def share(self, workers: int | None) -> None:  # noqa: B027  (most metrics are fast)
+        """Lets so many other processes do what is slow; called before the first image."""
+
     def update(self, value: Tensor, target: Target) -> None:
         """``value``: an activated prediction, (..., c, h, w) like ``target.value``.
 

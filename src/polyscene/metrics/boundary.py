@@ -234,6 +234,9 @@ class BoundaryMetric(Metric):
         self._queue.finish()
         self._state = state
 
+    def share(self, workers: int | None) -> None:
+        self._queue = Queue(workers)
+
     def update(self, value: Tensor, target: Target) -> None:
         self._updating = True
         try:
@@ -381,7 +384,7 @@ def _figures(
     return {
         "ods": float(score.max()),
         "ods_threshold": ods_threshold,
-        "ois": float(_curve(best)[2]),
+        "ois": float(_curve(best[None])[2][0]),
         "ap": _area(precision, recall),
         "precision": ods_precision,
         "recall": ods_recall,

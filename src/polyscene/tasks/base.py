@@ -89,6 +89,10 @@ class Task(ABC):
     def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
         """An empty accumulator that counts as ``protocol`` (one, or a name in ``PROTOCOLS``) says."""
 
+    def as_labelled(self, own: Task) -> Task:
+        """This task as it is judged on a data set whose task of the name is ``own``."""
+        return self
+
     def as_ray_depth(self) -> Task | None:
         """The task whose raw output is this one's value as metres along a ray; None where the value is no depth."""
         return None
