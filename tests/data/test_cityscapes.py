@@ -212,19 +212,35 @@ def test_a_split_with_other_counts_is_told(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    "lost",
     [
-        ("gtFine/train/" + FRAME + "_gtFine_labelIds.png", "missing; `polyscene data prepare cityscapes`"),
-        ("camera/train/" + FRAME + "_camera.json", "missing; `polyscene data prepare cityscapes`"),
-        ("disparity/train/" + FRAME + "_disparity.png", "missing; `polyscene data prepare cityscapes`"),
+        f"gtFine/train/{FRAME}_gtFine_labelIds.png",
+        f"camera/train/{FRAME}_camera.json",
+        f"disparity/train/{FRAME}_disparity.png",
     ],
 )
-def test_a_missing_file_is_named(root: Path, spoil: str, words: str) -> None:
-    (root / spoil).unlink()
-    with pytest.raises(BadSample) as caught:
+def test_a_missing_file_is_named(root: Path, lost: str) -> None:
+    (root / lost).unlink()
+    with pytest.raises(BadSample, match="missing; `polyscene data prepare cityscapes`") as caught:
         Cityscapes(root).read(0)
-    assert caught.value.file.endswith(spoil) or "disparity" in spoil
-    assert words in str(caught.value) or "disparity" in spoil
+    assert caught.value.file == str(root / lost)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"intrinsic": {"fx": 1}, "extrinsic": {}}'])
+def test_a_spoilt_calibration_is_named(root: Path, text: str) -> None:
+    path = root / "camera" / "train" / f"{FRAME}_camera.json"
+    path.write_text(text)
+    with pytest.raises(BadSample, match=r"no JSON|no calibration") as caught:
+        Cityscapes(root, tasks=["depth"]).read(0)
+    assert caught.value.file == str(path)
+
+
+def test_odometry_that_is_missing_is_named(sequence: Path) -> None:
+    path = sequence / "timestamp_sequence" / "train" / "zurich" / "zurich_000003_000020_timestamp.txt"
+    path.unlink()
+    with pytest.raises(BadSample, match="missing") as caught:
+        Cityscapes(sequence, views=2, odometry=True, tasks=["semseg"]).read(0)
+    assert caught.value.file == str(path)
 
 
 def test_other_files_under_the_right_names_are_refused(root: Path) -> None:
@@ -274,7 +290,7 @@ def test_folders_that_the_labels_need_are_missed(root: Path) -> None:
         ({"tasks": ["semseg"]}, None),
         ({"tasks": ["semseg"], "views": 2}, "leftImg8bit_sequence"),
     ):
-        files = [problem.file for problem in Cityscapes(root, **options).problems()]  # type: ignore[arg-type]
+        files = [problem.file for problem in Cityscapes(root, **options).problems()]
         assert files == ([str(root / missed), counted] if missed else [counted])
 
 

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from tests.data.streets import SIZE, noise, off_the_wall, save, wall_depth
 
+from polyscene.config import Source
 from polyscene.data.base import BadSample
+from polyscene.data.sources import join
 from polyscene.data.virtual_kitti2 import COLOURS, GROUPS, SCENES, SPLITS, VirtualKitti2
 from polyscene.geometry import camera as pinhole
-from polyscene.tasks.sets import VIRTUAL_KITTI2_CLASSES
+from polyscene.tasks.sets import CITYSCAPES, CITYSCAPES_CLASSES, VIRTUAL_KITTI2_CLASSES
 
 FX, FY, CX, CY = 300.0, 290.0, 23.0, 14.0
 INTRINSICS = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1]])
@@ -143,6 +145,20 @@ def test_eight_classes_have_the_numbers_of_dense_mtl(root: Path) -> None:
     semseg = dataset.read(0).targets["semseg"]
     row = {i: int(semseg.value[0, 0, 0, i]) for i in range(14) if semseg.valid[0, 0, 0, i]}
     assert row == {5: 0, 4: 1, 9: 2, 8: 3, 7: 4, 2: 5, 3: 5, 1: 6, 11: 7, 12: 7, 13: 7}
+
+
+def test_it_joins_a_model_of_cityscapes_by_the_names_of_classes(root: Path) -> None:
+    source = Source.model_validate(
+        {"dataset": {"name": "virtual_kitti2"}, "classes": {"tree": "vegetation", "van": "car"}}
+    )
+    dataset = VirtualKitti2(root, scenes=["Scene02"])
+    joined, notes = join(dataset, {task.name: task for task in CITYSCAPES}, source, "vk")
+    assert notes == ["vk: semseg classes without counterpart in the model are ignored: guard rail, misc"]
+    semseg = joined.read(0).targets["semseg"]
+    value, valid = semseg.value[0, 0, 0, :14].tolist(), semseg.valid[0, 0, 0, :14].tolist()
+    row = [CITYSCAPES_CLASSES[number] if known else "" for number, known in zip(value, valid, strict=True)]
+    assert row == ["terrain", "sky", "vegetation", "vegetation", "building", "road", "", "traffic sign",
+                   "traffic light", "pole", "", "truck", "car", "car"]  # fmt: skip
 
 
 def test_no_scene_is_in_both_splits(root: Path) -> None:

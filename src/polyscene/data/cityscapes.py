@@ -38,6 +38,7 @@ GROUPS = {
     7: GROUPS_7,
 }
 PUBLISHED = {"train": 2975, "val": 500}
+DIGITS = "[0-9]" * 6
 REACH = 20  # strides in which a neighbour is looked for: annotated frames stand in the middle of 30
 FORWARD = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # camera axes -> x forward, y left, z up
 
@@ -79,7 +80,7 @@ class Cityscapes(Streets):
     def __init__(
         self,
         root: str | Path | None = None,
-        split: Literal["train", "val"] = "train",
+        split: str = "train",
         classes: Literal[19, 16, 13, 8, 7] = 19,
         tasks: list[str] | None = None,
         views: Count = 1,
@@ -88,7 +89,7 @@ class Cityscapes(Streets):
     ) -> None:
         super().__init__(root, split, CITYSCAPES, tasks, chosen(GROUPS, classes, self.name))
         self._views, self._stride, self._odometry = views, stride, odometry
-        found = sorted((self.root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
+        found = sorted((self.root / "leftImg8bit" / split).glob(f"*/*_{DIGITS}_{DIGITS}_leftImg8bit.png"))
         frames = [f"{split}/{file.parent.name}/{file.name.removesuffix('_leftImg8bit.png')}" for file in found]
         self._annotated: dict[str, list[int]] = {}
         for frame in frames:

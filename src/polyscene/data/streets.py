@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from polyscene import parts
 from polyscene.data import files, labels
@@ -137,8 +138,12 @@ class Streets(Original):
         if not self.measured(frame):
             return None
         picture = self._normals.get(frame, partial(self._fitted, frame, size))
-        full = picture.repeat(self.coarse, 0).repeat(self.coarse, 1)[: size[0], : size[1]]
-        return labels.vectors(labels.coded(full))
+        thin = labels.vectors(labels.coded(picture))
+        return Target(self._full(thin.value, size), self._full(thin.valid, size))
+
+    def _full(self, thin: Tensor, size: tuple[int, int]) -> Tensor:
+        rows = thin.repeat_interleave(self.coarse, -2)[..., : size[0], :]
+        return rows.repeat_interleave(self.coarse, -1)[..., : size[1]]
 
     def _fitted(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         target, camera = self.depth(frame, size), self.camera(frame, size)

@@ -55,7 +55,7 @@ class Synthia(Streets):
     def __init__(
         self,
         root: str | Path | None = None,
-        split: Literal["train", "val"] = "train",
+        split: str = "train",
         classes: Literal[16, 13, 7] = 16,
         tasks: list[str] | None = None,
     ) -> None:

@@ -47,8 +47,8 @@ ORDER = np.argsort(CODES)
 
 class VirtualKitti2(Streets):
     """``variations`` of each drive (``clone``, ``fog``, ...; ``15-deg-left`` if None), seen by ``camera`` 0, the left,
-    or 1. ``classes``: all 14, or 8 shared with Cityscapes. ``tasks``: only these labels. A sample holds ``views`` frames
-    of one drive, ``stride`` frames apart, with their true poses.
+    or 1. ``classes``: all 14, or 8 shared with Cityscapes. ``tasks``: only these labels. A sample holds ``views``
+    frames of one drive, ``stride`` frames apart, with their true poses.
 
     No drive is in both splits, so no place is: Scene01, a fifth of the images, is held out. The lists that DenseMTL
     drew share four fifths of their validation images with training, so figures on those are not to be compared.
@@ -70,7 +70,7 @@ class VirtualKitti2(Streets):
     def __init__(
         self,
         root: str | Path | None = None,
-        split: Literal["train", "val"] = "train",
+        split: str = "train",
         classes: Literal[14, 8] = 14,
         tasks: list[str] | None = None,
         variations: list[str] | None = None,
