@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from polyscene import config, parts
 from polyscene.data import DATASETS, LABELS
@@ -109,6 +110,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (["--training.minutes", "3"], "give one of steps, epochs and minutes"),
         (["--training.optimiser.groups", "[{pattern: '('}]"], "no regular expression"),
         (["--data.augment.zoom", "2", "1"], "exceeds"),
+        (["--data.augment", "invptt"], "should be 'polyscene', 'invpt'"),
+        (
+            ["--data.augment", "{name: mtan, zoom: [1, 2], mirror: false}"],
+            "zoom, mirror: a setting of the recipe polyscene",
+        ),
         (["--out", "${POLYSCENE_NOT_SET}/x"], "POLYSCENE_NOT_SET is not set"),
         (["stray"], "belongs to no option"),
         (["--training.steps.more", "3"], "leads nowhere"),
@@ -124,6 +130,13 @@ def test_overrides_take_the_place_of_what_the_file_says(tmp_path: Path) -> None:
     assert read.data.size == (64, 96) and read.model.decoder.options == {"channels": 48}
     assert read.training.steps == 7 and read.training.optimiser.lr == 1e-4
     assert not read.data.augment.mirror and read.training.freeze_norm
+
+
+def test_a_recipe_is_named_alone_or_in_a_mapping(tmp_path: Path) -> None:
+    for written in ("invpt", "{name: invpt}"):
+        read = config.load(write(tmp_path, GOOD), ["--data.augment", written])
+        assert read.data.augment == config.Data(augment="invpt").augment
+        assert config.Config.model_validate(yaml.safe_load(config.dump(read))) == read
 
 
 def test_an_option_of_a_part_that_the_file_leaves_to_its_default(tmp_path: Path) -> None:
