@@ -295,7 +295,7 @@ def test_baselines_counted_otherwise_are_refused(net: Path) -> None:
     quick = net.parent / "quick"
     verdict.run(net, "stored", root=root, device="cpu", with_floors=False, out=quick)
     with pytest.raises(ValueError, match="gives semseg a second time"):
-        verdict.run(net, "stored", root=root, device="cpu", baseline=[quick, quick], out=out)
+        verdict.run(net, "stored", root=root, device="cpu", baseline=[quick, quick / "metrics.json"], out=out)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         verdict.run(net, "stored", root=root, device="cpu", baseline=[net / "none"], out=out)
     assert not out.exists()
