@@ -88,12 +88,9 @@ def cases(size: tuple[int, int], options: argparse.Namespace) -> dict[str, tuple
         return case
 
     def ours(grid: bool, implementation: triplane.Implementation) -> list[Tensor]:
-        keep = {"implementation": implementation}
-        if grid:
-            shown, depth = volume.render_grid(planes, x, y, z, density, values, **keep)  # type: ignore[arg-type]
-        else:
-            shown, depth = volume.render(planes, slanted, z, density, values, **keep)  # type: ignore[arg-type]
-        return [*shown.values(), depth]
+        rays = volume.Grid(x, y, z) if grid else volume.Points(slanted, z)
+        shown = volume.render(planes, rays, density, values, implementation=implementation)
+        return [*shown.values.values(), shown.depth]
 
     return {
         "sample, usual": ("sample, usual", sampled(lambda: three_samples(planes, flat))),

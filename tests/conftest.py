@@ -9,7 +9,8 @@ from jaxtyping import install_import_hook
 import polyscene.data.rooms.render  # before the hook: compiled kernels cannot be wrapped
 import polyscene.geometry._cost_volume_numba
 import polyscene.geometry._normals_numba
-import polyscene.geometry._volume_numba  # noqa: F401
+import polyscene.geometry._triplane_loops
+import polyscene.metrics._matching  # noqa: F401
 
 install_import_hook("polyscene", "beartype.beartype")
 

@@ -13,6 +13,8 @@ from polyscene.geometry import triplane, volume
 BOTH = pytest.mark.parametrize("implementation", ["torch", "numba"])
 X, Y, Z = (torch.linspace(-0.9, 1.1, 5), torch.linspace(-1, 0.8, 4), torch.linspace(-1, 1, 6))
 
+GRID = volume.Grid(X, Y, Z)
+
 
 def naive(density: Tensor, values: Tensor, depths: Tensor, opaque: bool) -> tuple[Tensor, Tensor]:
     """One ray: density (s,), values (s, c), depths (s,)."""
@@ -48,19 +50,18 @@ def grid_points(dtype: torch.dtype = torch.float32) -> Tensor:
 
 def in_plain_order(
     planes: Tensor, points: Tensor, depths: Tensor, density: nn.Module, values: dict[str, nn.Sequential], opaque: bool
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> volume.Rendered:
     found = triplane.sample(planes, points.flatten(1, 2), implementation="torch").unflatten(1, points.shape[1:3])
     raw = density(found).squeeze(-1)
     shown = {name: volume.composite(raw, mlp(found), depths, opaque_tail=opaque)[0] for name, mlp in values.items()}
     if not opaque:  # a plain MLP's bias counts where light is stopped, the renderer's for the whole ray
         missing = 1 - volume.weights(raw, depths, opaque_tail=False).sum(-1, keepdim=True)
         shown = {name: value + missing * values[name][2].bias for name, value in shown.items()}
-    return shown, (volume.weights(raw, depths, opaque_tail=opaque) * depths).sum(-1)
+    return volume.Rendered(shown, (volume.weights(raw, depths, opaque_tail=opaque) * depths).sum(-1), None)
 
 
-def flat(rendered: tuple[dict[str, Tensor], Tensor], rays: int) -> list[Tensor]:
-    shown, depth = rendered
-    return [value.reshape(len(depth), rays, -1) for value in (*shown.values(), depth)]
+def flat(rendered: volume.Rendered) -> list[Tensor]:
+    return [*rendered.values.values(), rendered.depth]
 
 
 @pytest.mark.parametrize("opaque", [True, False])
@@ -133,17 +134,16 @@ def test_the_renderer_is_the_plain_order(implementation: str, opaque: bool, form
     density, values = mlps(dtype)
     depths = 2 + z.exp()
     keep = {"opaque_tail": opaque, "implementation": implementation, "chunk": 7}
-    if form == "grid":
-        got = volume.render_grid(planes, X.to(dtype), Y.to(dtype), z, density, values, depths, **keep)
-    else:
-        got = volume.render(planes, points, depths, density, values, **keep)
-    expected = flat(in_plain_order(planes, points, depths, density, values, opaque), 20)
+    grid = volume.Grid(X.to(dtype), Y.to(dtype), z, depths)
+    rays = grid if form == "grid" else volume.Points(points, depths)
+    got = flat(volume.render(planes, rays, density, values, **keep))
+    expected = flat(in_plain_order(planes, points, depths, density, values, opaque))
     parameters = [planes, *density.parameters(), *(p for mlp in values.values() for p in mlp.parameters())]
     torch.manual_seed(2)
     owed = [torch.randn(part.shape, dtype=dtype) for part in expected]
     close = {"atol": 2e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 1e-10, "rtol": 1e-8}
-    torch.testing.assert_close(flat(got, 20), expected, **close)
-    gradients = (torch.autograd.grad(parts, parameters, owed) for parts in (flat(got, 20), expected))
+    torch.testing.assert_close(got, expected, **close)
+    gradients = (torch.autograd.grad(parts, parameters, owed) for parts in (got, expected))
     torch.testing.assert_close(*gradients, **close)
 
 
@@ -156,26 +156,49 @@ def test_gradients_of_the_compiled_renderer(form: str) -> None:
     points = 2 * torch.rand(1, 2, 4, 3, dtype=torch.float64) - 1
 
     def run(planes: Tensor) -> tuple[Tensor, ...]:
-        if form == "grid":
-            shown, depth = volume.render_grid(planes, x, x, z, density, values, implementation="numba")
-        else:
-            shown, depth = volume.render(planes, points, z, density, values, implementation="numba")
-        return (*shown.values(), depth)
+        rays = volume.Grid(x, x, z) if form == "grid" else volume.Points(points, z)
+        return tuple(flat(volume.render(planes, rays, density, values, implementation="numba")))
 
     assert torch.autograd.gradcheck(run, planes, fast_mode=True)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_outside_is_empty_and_not_seen(implementation: str, dtype: torch.dtype) -> None:
+    planes, points, depths = random_planes(dtype), grid_points(dtype), 2 + Z.to(dtype).exp()
+    density, values = mlps(dtype)
+    torch.manual_seed(3)
+    inside = torch.rand(1, 20, 6) < 0.6
+    inside[:, 3], inside[:, 4] = False, True
+    got = volume.render(
+        planes, volume.Points(points, depths, inside), density, values, chunk=7, implementation=implementation
+    )
+    found = triplane.sample(planes, points.flatten(1, 2), implementation="torch").unflatten(1, points.shape[1:3])
+    raw = density(found).squeeze(-1).masked_fill(~inside, -1e4)
+    share = volume.weights(raw, depths) * inside
+    seen = share.sum(-1)
+    mean = share / seen.clamp_min(1e-6)[..., None]
+    some = seen > 1e-3
+    kept = [(mean[..., None] * mlp(found)).sum(2)[some] for mlp in values.values()]
+    expected = [*kept, (mean * depths).sum(-1)[some], seen]
+    assert got.seen is not None and (got.seen[:, 3] == 0).all()
+    torch.testing.assert_close(got.seen[:, 4], torch.ones(2, dtype=dtype))
+    shown = [*(part[some] for part in flat(got)), got.seen]
+    close = {"atol": 2e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 1e-10, "rtol": 1e-8}
+    torch.testing.assert_close(shown, expected, **close)
+    parameters = [planes, *density.parameters(), *(p for mlp in values.values() for p in mlp.parameters())]
+    owed = [torch.randn(part.shape, dtype=dtype) for part in expected]
+    gradients = (torch.autograd.grad(parts, parameters, owed) for parts in (shown, expected))
+    torch.testing.assert_close(*gradients, **close)
 
 
 @BOTH
 def test_chunks_change_nothing(implementation: str) -> None:
     density, values = mlps()
     for chunk in (1, 6, 10**6):
-        whole = flat(volume.render_grid(random_planes(), X, Y, Z, density, values, implementation="torch"), 20)
-        parts = flat(
-            volume.render(
-                random_planes(), grid_points(), Z, density, values, chunk=chunk, implementation=implementation
-            ),
-            20,
-        )
+        whole = flat(volume.render(random_planes(), GRID, density, values, implementation="torch"))
+        free = volume.Points(grid_points(), Z)
+        parts = flat(volume.render(random_planes(), free, density, values, chunk=chunk, implementation=implementation))
         torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
 
 
@@ -186,11 +209,9 @@ def test_threads_change_nothing_but_rounding() -> None:
         for count in (1, 3):
             torch.set_num_threads(count)
             planes = random_planes()
-            for rendered in (
-                volume.render_grid(planes, X, Y, Z, density, values, implementation="numba"),
-                volume.render(planes, grid_points(), Z, density, values, implementation="numba"),
-            ):
-                loss = sum(part.square().sum() for part in flat(rendered, 20))
+            for rays in (GRID, volume.Points(grid_points(), Z)):
+                rendered = volume.render(planes, rays, density, values, implementation="numba")
+                loss = sum(part.square().sum() for part in flat(rendered))
                 found.append(torch.autograd.grad(loss, [planes, *density.parameters()]))
     finally:
         torch.set_num_threads(threads)
@@ -201,14 +222,14 @@ def test_threads_change_nothing_but_rounding() -> None:
 @BOTH
 def test_the_renderer_is_float32_under_autocast(implementation: str) -> None:
     density, values = mlps()
-    expected = volume.render_grid(random_planes(), X, Y, Z, density, values, implementation=implementation)[1]
+    expected = volume.render(random_planes(), GRID, density, values, implementation=implementation).depth
     with torch.autocast("cpu", torch.bfloat16):
-        depth = volume.render_grid(random_planes(), X, Y, Z, density, values, implementation=implementation)[1]
+        depth = volume.render(random_planes(), GRID, density, values, implementation=implementation).depth
     assert torch.equal(depth, expected)
 
 
 def test_compiled_softplus_over_its_whole_range() -> None:
-    from polyscene.geometry._volume_numba import RenderGrid
+    from polyscene.geometry._triplane_numba import RenderGrid
 
     x = torch.cat([torch.linspace(-110, 110, 1999), torch.tensor([-1e30, -0.0, 0.0, 1e30])])
     size = len(x)
@@ -224,8 +245,9 @@ def test_not_a_number_is_passed_on() -> None:
     density, values = mlps()
     planes = random_planes().detach()
     planes[0, 0, 0, 0, 0] = math.nan
-    _, depth = volume.render_grid(planes, X, Y, Z, density, values, implementation="numba")
-    assert depth[0].isnan().any() and depth[1].isfinite().all()
+    for rays in (GRID, volume.Points(grid_points(), Z)):
+        depth = volume.render(planes, rays, density, values, implementation="numba").depth
+        assert depth[0].isnan().any() and depth[1].isfinite().all()
 
 
 def test_export() -> None:
@@ -238,8 +260,8 @@ def test_export() -> None:
 
         def forward(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
             values = dict(self.values.items())
-            _, depth = volume.render_grid(planes, X, Y, Z, self.density, values)
-            return depth, volume.render(planes, points, Z, self.density, values)[1]
+            free = volume.Points(points, Z)
+            return tuple(volume.render(planes, rays, self.density, values).depth for rays in (GRID, free))
 
     given = random_planes().detach(), grid_points()
     exported = torch.export.export(Scene(), given, strict=False).module()
@@ -251,4 +273,8 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="two samples or more"):
         volume.composite(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1, 1), torch.zeros(1))
     with pytest.raises(ValueError, match="two samples or more"):
-        volume.render_grid(random_planes(), X, Y, Z[:1], density, values)
+        volume.Grid(X, Y, Z[:1])
+    with pytest.raises(ValueError, match="two samples or more"):
+        volume.Points(grid_points(), Z[:-1])
+    with pytest.raises(ValueError, match="3 sets of points for 2 sets of planes"):
+        volume.render(random_planes(), volume.Points(grid_points().expand(3, -1, -1, -1), Z), density, values)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from polyscene.compiled import compiled
 
 from . import _threads
 
@@ -22,7 +23,7 @@ FLOATS = {"reassoc", "contract", "nsz", "arcp"}
 NARROWEST = 32  # channels worth a thread of their own on the way back
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@compiled(fastmath=FLOATS, nogil=True)
 def _aim(x: Any, y: Any, matrix: Any, depths: Any, tall: int, wide: int, cell: Any, right: Any, below: Any) -> None:
     """For each plane the number of its upper left pixel in the source framed by zeros, and the shares of the next.
 
@@ -51,7 +52,7 @@ def _aim(x: Any, y: Any, matrix: Any, depths: Any, tall: int, wide: int, cell: A
         cell[d] = np.int32(top * stride + left if seen else none)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _frame(tall: int, wide: int) -> tuple[Any, Any]:
     """Of each framed pixel its number in the source without the frame, and who touched it last: of the frame, the end
     of time."""
@@ -65,7 +66,7 @@ def _frame(tall: int, wide: int) -> tuple[Any, Any]:
     return plain, last
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@compiled(fastmath=FLOATS, nogil=True)
 def _forward(here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: int, end: int, out: Any) -> None:
     """Pixels ``first`` to ``end`` of one sample: (h w, c) twice -> ``out`` (h w, planes)."""
     size, channels = here.shape
@@ -118,13 +119,13 @@ def _forward(here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: 
             out[pixel, d] = upper + below[d] * (c + right[d] * (e - c) - upper)
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@compiled(fastmath=FLOATS, nogil=True)
 def _add(total: Any, share: Any, row: Any) -> None:
     for i in range(len(total)):
         total[i] += share * row[i]
 
 
-@njit(cache=True, fastmath=FLOATS, nogil=True)
+@compiled(fastmath=FLOATS, nogil=True)
 def _backward(
     here: Any, there: Any, matrix: Any, depths: Any, wide: int, first: int, end: int,
     arrived: Any, to_here: Any, to_there: Any,

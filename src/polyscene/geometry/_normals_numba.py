@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from polyscene.compiled import compiled
 
-@njit(nogil=True, cache=True)
+
+@compiled(nogil=True)
 def fit(depth: NDArray[np.float64], radius: int, step: float, out: NDArray[np.float64], first: int, last: int) -> None:
     """Rows ``first`` to ``last`` of ``out`` (h, w, 3): inverse depth's slope to the right and down and its value, by a
     fit around each pixel; left as they are where that is unknown."""

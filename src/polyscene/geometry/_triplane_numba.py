@@ -1,6 +1,7 @@
-"""Triplane sampling on processors: loops over points, channels innermost. Planes are (b, 3, h w, c) here.
+"""Triplane sampling and rendering on processors, with their gradients; nothing of a ray is kept for the way back.
 
-A plane's gradient is summed by one thread alone, so the result does not depend on how many there are.
+Where points are sampled, a plane's gradient is summed by one thread alone, so the result does not depend on how many
+there are; where rays are rendered, each thread has sums of its own.
 """
 
 from __future__ import annotations
@@ -9,138 +10,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from numba import njit
 from torch import Tensor
 
 from . import _threads
-
-FLOATS = {"reassoc", "contract", "nsz", "arcp"}
-"""What sums may be reordered for; not-a-number stays what it is."""
-
-
-@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def place(coordinate: Any, texels: int) -> tuple[Any, Any, Any]:
-    """The texel left of a coordinate in [-1, 1], the share of the next one, and how fast it grows.
-
-    Not-a-number goes to the first texel: it must not become an address.
-    """
-    kind = type(coordinate)
-    last = kind(texels - 1)
-    at = (coordinate + kind(1)) * kind(texels) * kind(0.5) - kind(0.5)
-    slope = kind(texels) * kind(0.5)
-    if not at > kind(0):
-        at, slope = kind(0), kind(0)
-    if at >= last:
-        at, slope = last, kind(0)
-    left = min(int(at), max(texels - 2, 0))
-    return left, at - kind(left), slope
-
-
-@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def corners(point: Any, plane: int, height: int, width: int) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
-    """Of a point in a plane: its upper left texel, the shares of the four, and the slopes along width and height.
-
-    The shares add up to a third.
-    """
-    i, u, across = place(point[plane // 2], width)
-    j, v, down = place(point[(plane + 3) // 2], height)
-    kind = type(u)
-    one, third = kind(1), kind(1) / kind(3)
-    top, bottom = (one - v) * third, v * third
-    return j * width + i, (one - u) * top, u * top, (one - u) * bottom, u * bottom, u, across, down
-
-
-@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def gather(out: Any, plane: Any, texel: int, right: int, below: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    first, second = plane[texel], plane[texel + right]
-    third, fourth = plane[texel + below], plane[texel + below + right]
-    for k in range(len(out)):
-        out[k] += a * first[k] + b * second[k] + c * third[k] + d * fourth[k]
-
-
-@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def add(out: Any, share: Any, value: Any) -> None:
-    for k in range(len(out)):
-        out[k] += share * value[k]
-
-
-@njit(forceinline=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def dot(first: Any, second: Any) -> Any:
-    total = first.dtype.type(0)
-    for k in range(len(first)):
-        total += first[k] * second[k]
-    return total
-
-
-@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def gather_all(planes: Any, points: Any, height: int, width: int, out: Any) -> None:
-    """Points (n, 3) of one sample into ``out`` (n, c)."""
-    right, below = min(1, width - 1), width * min(1, height - 1)
-    for n in range(len(points)):
-        out[n] = 0
-        for plane in range(3):
-            texel, a, b, c, d, _, _, _ = corners(points[n], plane, height, width)
-            gather(out[n], planes[plane], texel, right, below, a, b, c, d)
-
-
-@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def scatter(grad: Any, points: Any, height: int, width: int, plane: int, out: Any) -> None:
-    """What points (n, 3) are owed, ``grad`` (n, c), to one plane's texels ``out`` (h w, c)."""
-    right, below = min(1, width - 1), width * min(1, height - 1)
-    for n in range(len(points)):
-        texel, a, b, c, d, _, _, _ = corners(points[n], plane, height, width)
-        add(out[texel], a, grad[n])
-        add(out[texel + right], b, grad[n])
-        add(out[texel + below], c, grad[n])
-        add(out[texel + below + right], d, grad[n])
-
-
-@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def steer(planes: Any, grad: Any, points: Any, height: int, width: int, out: Any) -> None:
-    """The gradient of points (n, 3), added to ``out``."""
-    right, below = min(1, width - 1), width * min(1, height - 1)
-    kind = planes.dtype.type
-    third = kind(1) / kind(3)
-    for n in range(len(points)):
-        for plane in range(3):
-            texel, _, _, c, d, u, across, down = corners(points[n], plane, height, width)
-            v = (c + d) / third
-            rows = planes[plane]
-            first, second = dot(rows[texel], grad[n]), dot(rows[texel + right], grad[n])
-            low, fourth = dot(rows[texel + below], grad[n]), dot(rows[texel + below + right], grad[n])
-            along = (second - first) * (kind(1) - v) + (fourth - low) * v
-            upright = (low - first) * (kind(1) - u) + (fourth - second) * u
-            out[n, plane // 2] += along * across * third
-            out[n, (plane + 3) // 2] += upright * down * third
-
-
-@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def spread(xy: Any, xz: Any, yz: Any, first: int, last: int, out: Any) -> None:
-    """Sums (h, w, s, c) of what three faces (h, w, c), (w, s, c), (h, s, c) say, for rows ``first`` to ``last``."""
-    for j in range(first, last):
-        for i in range(xy.shape[1]):
-            for s in range(xz.shape[1]):
-                target, a, b, c = out[j, i, s], xy[j, i], xz[i, s], yz[j, s]
-                for k in range(len(target)):
-                    target[k] = a[k] + b[k] + c[k]
-
-
-@njit(cache=True, fastmath=FLOATS, error_model="numpy", nogil=True)
-def collect(grad: Any, first: int, last: int, xy: Any, xz: Any, yz: Any) -> None:
-    """What columns ``first`` to ``last`` of a grid (h, w, s, c) owe its faces, added to those."""
-    one = grad.dtype.type(1)
-    for j in range(len(grad)):
-        for i in range(first, last):
-            for s in range(grad.shape[2]):
-                value = grad[j, i, s]
-                add(xy[j, i], one, value)
-                add(xz[i, s], one, value)
-                add(yz[j, s], one, value)
+from . import _triplane_loops as loops
 
 
 def texels_first(planes: Tensor) -> Tensor:
     """(b, 3, c, h, w) -> (b, 3, h w, c)."""
-    return planes.flatten(3).transpose(2, 3).contiguous()
+    rows, columns = planes[:, :1].permute(0, 1, 3, 4, 2), planes[:, 1:].permute(0, 1, 4, 3, 2)
+    return torch.cat([rows.flatten(2, 3), columns.flatten(2, 3)], 1)
+
+
+def texels_last(texels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The inverse of ``texels_first``."""
+    rows, columns = texels[:, :1].unflatten(2, size), texels[:, 1:].unflatten(2, size[::-1])
+    return torch.cat([rows.permute(0, 1, 4, 2, 3), columns.permute(0, 1, 4, 3, 2)], 1)
 
 
 class Sample(torch.autograd.Function):
@@ -154,7 +39,7 @@ class Sample(torch.autograd.Function):
         source, places, found = texels_first(planes.detach()).numpy(), points.detach().numpy(), out.numpy()
         _threads.run(
             [
-                partial(gather_all, source[b], places[b % len(places), i:j], height, width, found[b, i:j])
+                partial(loops.gather, source[b], places[b % len(places), i:j], height, width, found[b, i:j])
                 for b in range(batch)
                 for i, j in _threads.cuts(points.shape[1])
             ]
@@ -173,17 +58,17 @@ class Sample(torch.autograd.Function):
             summed = total.numpy()
             _threads.run(
                 [
-                    partial(scatter, arrived[b], places[b % len(places)], height, width, plane, summed[b, plane])
+                    partial(loops.scatter, arrived[b], places[b % len(places)], height, width, plane, summed[b, plane])
                     for b in range(batch)
                     for plane in range(3)
                 ]
             )
-            to_planes = total.transpose(2, 3).unflatten(3, (height, width))
+            to_planes = texels_last(total, (height, width))
         if ctx.needs_input_grad[1]:
             to_points = torch.zeros_like(points)
             source, steered = texels_first(planes.detach()).numpy(), to_points.numpy()
             for b in range(batch):
-                steer(source[b], arrived[b], places[b % len(places)], height, width, steered[b % len(places)])
+                loops.steer(source[b], arrived[b], places[b % len(places)], height, width, steered[b % len(places)])
         return to_planes, to_points
 
 
@@ -198,7 +83,7 @@ class Spread(torch.autograd.Function):
         summed = out.numpy()
         _threads.run(
             [
-                partial(spread, xy[b], xz[b], yz[b], i, j, summed[b])
+                partial(loops.spread, xy[b], xz[b], yz[b], i, j, summed[b])
                 for b in range(batch)
                 for i, j in _threads.cuts(height)
             ]
@@ -216,9 +101,141 @@ class Spread(torch.autograd.Function):
         faces = xy.numpy(), xz.numpy(), yz.numpy()
         _threads.run(
             [
-                partial(collect, arrived[b], i, j, faces[0][b], faces[1][b], faces[2][part, b])
+                partial(loops.collect, arrived[b], i, j, faces[0][b], faces[1][b], faces[2][part, b])
                 for b in range(batch)
                 for part, (i, j) in enumerate(parts)
             ]
         )
         return xy, xz, yz.sum(0)
+
+
+class RenderGrid(torch.autograd.Function):
+    """(xy (b, h, w, k), xz (b, w, s, k), yz (b, h, s, k), depths (s,), weight (d,), bias (1,), opaque) ->
+    activations (b, h, w, k - d), expected depth (b, h, w)."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        *tensors, opaque = inputs
+        tensors = [tensor.detach().contiguous() for tensor in tensors]
+        ctx.save_for_backward(*tensors)
+        ctx.opaque = opaque
+        xy, xz, yz, depths, weight, bias = (tensor.numpy() for tensor in tensors)
+        batch, height, width, size = xy.shape
+        out = tensors[0].new_empty(batch, height, width, size - len(weight))
+        deep = tensors[0].new_empty(batch, height, width)
+        values, expected = out.numpy(), deep.numpy()
+        _threads.run(
+            [
+                partial(
+                    loops.show_grid, xy[b], xz[b], yz[b], depths, weight, bias, opaque, i, j, values[b], expected[b]
+                )
+                for b in range(batch)
+                for i, j in _threads.cuts(width)
+            ]
+        )
+        return out, deep
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        xy, xz, yz, depths, weight, bias = (tensor.numpy() for tensor in tensors)
+        batch, _, width, _ = xy.shape
+        parts = _threads.cuts(width)
+        to_xy, to_xz = torch.zeros_like(tensors[0]), torch.zeros_like(tensors[1])
+        to_yz, to_weight, to_bias = (tensor.new_zeros(len(parts), batch, *shape) for tensor, shape in (
+            (tensors[2], tensors[2].shape[1:]), (tensors[4], weight.shape), (tensors[5], bias.shape)
+        ))  # fmt: skip
+        grad, grad_depth = (grad.contiguous().numpy() for grad in grads)
+        owed = [tensor.numpy() for tensor in (to_xy, to_xz, to_yz, to_weight, to_bias)]
+        _threads.run(
+            [
+                partial(
+                    loops.owe_grid,
+                    xy[b],
+                    xz[b],
+                    yz[b],
+                    depths,
+                    weight,
+                    bias,
+                    ctx.opaque,
+                    i,
+                    j,
+                    grad[b],
+                    grad_depth[b],
+                    owed[0][b],
+                    owed[1][b],
+                    *(each[part, b] for each in owed[2:]),
+                )
+                for b in range(batch)
+                for part, (i, j) in enumerate(parts)
+            ]
+        )
+        return to_xy, to_xz, to_yz.sum(0), None, to_weight.sum((0, 1)), to_bias.sum((0, 1)), None
+
+
+class RenderPoints(torch.autograd.Function):
+    """(texels (b, 3, h w, k), points (p, n, s, 3), inside (p, n, s), depths (p, n, s), (h, w), weight (d,), bias (1,),
+    opaque) -> sums over samples of activations (b, n, k - d), of depths and of ones (b, n).
+
+    Texels are in the order of ``texels_first``. No gradient reaches points and depths.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        *tensors, ctx.size, weight, bias, ctx.opaque = inputs
+        tensors = [tensor.detach().contiguous() for tensor in (*tensors, weight, bias)]
+        ctx.save_for_backward(*tensors)
+        texels, points, inside, depths, weight, bias = (tensor.numpy() for tensor in tensors)
+        batch, rays = len(texels), points.shape[1]
+        out = tensors[0].new_empty(batch, rays, texels.shape[-1] - len(weight))
+        deep, seen = tensors[0].new_empty(2, batch, rays)
+        totals = [tensor.numpy() for tensor in (out, deep, seen)]
+        _threads.run(
+            [
+                partial(
+                    loops.show_points,
+                    texels[b],
+                    *(each[b % len(points), i:j] for each in (points, inside, depths)),
+                    *ctx.size,
+                    weight,
+                    bias,
+                    ctx.opaque,
+                    *(each[b, i:j] for each in totals),
+                )
+                for b in range(batch)
+                for i, j in _threads.cuts(rays)
+            ]
+        )
+        return out, deep, seen
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        texels, points, inside, depths, weight, bias = (tensor.numpy() for tensor in tensors)
+        batch, parts = len(texels), _threads.cuts(points.shape[1])
+        totals = [tensor.new_zeros(len(parts), batch, *shape) for tensor, shape in (
+            (tensors[0], texels.shape[1:]), (tensors[4], weight.shape), (tensors[5], bias.shape)
+        )]  # fmt: skip
+        arrived = [grad.contiguous().numpy() for grad in grads]
+        owed = [total.numpy() for total in totals]
+        _threads.run(
+            [
+                partial(
+                    loops.owe_points,
+                    texels[b],
+                    *(each[b % len(points), i:j] for each in (points, inside, depths)),
+                    *ctx.size,
+                    weight,
+                    bias,
+                    ctx.opaque,
+                    *(each[b, i:j] for each in arrived),
+                    *(each[part, b] for each in owed),
+                )
+                for b in range(batch)
+                for part, (i, j) in enumerate(parts)
+            ]
+        )
+        to_texels = totals[0][0] if len(parts) == 1 else totals[0].sum(0)
+        return to_texels, None, None, None, None, totals[1].sum((0, 1)), totals[2].sum((0, 1)), None

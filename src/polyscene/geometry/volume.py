@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,11 +16,12 @@ from polyscene.geometry import triplane
 from polyscene.geometry.precision import without_autocast
 from polyscene.geometry.triplane import Implementation
 
-Rendered = tuple[dict[str, Tensor], Tensor]
+EMPTY = -1e4
+"""The raw density of what is not there."""
 
 
 def weights(
-    density: Float[Tensor, "*n s"], depths: Float[Tensor, "*n s"] | Float[Tensor, " s"], *, opaque_tail: bool = True
+    density: Float[Tensor, "*n s"], depths: Float[Tensor, "*#n s"] | Float[Tensor, " s"], *, opaque_tail: bool = True
 ) -> Float[Tensor, "*n s"]:
     """What each sample counts in its ray. ``density`` is raw: the volume's is softplus(density - 1); depths ascend.
 
@@ -67,10 +70,70 @@ def point_mlp(channels: int, outputs: int, hidden: int = 64) -> nn.Sequential:
     return nn.Sequential(nn.Linear(channels, hidden), nn.Softplus(), nn.Linear(hidden, outputs))
 
 
+@dataclass(frozen=True)
+class Points:
+    """Rays through points in [-1, 1]³; depths may be each ray's own.
+
+    With ``inside``, rays may leave the volume: what lies outside is empty and is not seen.
+    """
+
+    points: Float[Tensor, "p n s 3"]
+    depths: Float[Tensor, "p n d"] | Float[Tensor, " d"]
+    inside: Bool[Tensor, "p n s"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 4 or self.points.shape[-1] != 3:
+            raise ValueError(f"the points of rays are (b, n, s, 3), not {tuple(self.points.shape)}")
+        _check_ray(self.points.shape[2], self.depths.shape[-1])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A ray along z for each (x_i, y_j), row by row.
+
+    ``depths`` are those at ``z``, which they are themselves if not given (orthographic rays).
+    """
+
+    x: Float[Tensor, " ws"]
+    y: Float[Tensor, " hs"]
+    z: Float[Tensor, " s"]
+    depths: Float[Tensor, " d"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_ray(len(self.z), len(self.z if self.depths is None else self.depths))
+
+
+Rays = Points | Grid
+
+
+class Rendered(NamedTuple):
+    """What rays show: values by name, and how deep they end.
+
+    ``seen`` is given for rays that may leave the volume: the share of a ray's light that stopped inside, of which
+    values and depth are the mean; they mean nothing where it is zero.
+    """
+
+    values: dict[str, Float[Tensor, "b n _"]]
+    depth: Float[Tensor, "b n"]
+    seen: Float[Tensor, "b n"] | None
+
+
+class _Layers(NamedTuple):
+    """The first layers of all MLPs, and the density's last one."""
+
+    weight: Float[Tensor, "k c"]
+    bias: Float[Tensor, " k"]
+    density: Float[Tensor, " d"]
+    density_bias: Float[Tensor, " 1"]
+
+
+Sums = tuple[Float[Tensor, "b n v"], Float[Tensor, "b n"], Float[Tensor, "b n"]]
+"""Of each ray: its samples' activations, their depths, and one for each, times what they count."""
+
+
 def render(
     planes: Float[Tensor, "b 3 c h w"],
-    points: Float[Tensor, "p n s 3"],
-    depths: Float[Tensor, "p n s"] | Float[Tensor, " s"],
+    rays: Rays,
     density: nn.Sequential,
     values: Mapping[str, nn.Sequential],
     *,
@@ -78,120 +141,115 @@ def render(
     chunk: int = 512,
     implementation: Implementation = "auto",
 ) -> Rendered:
-    """({name: (b, n, outputs)}, expected depth (b, n)) of rays through a triplane, by MLPs on its points' features.
+    """Values and expected depth of rays through a triplane, by MLPs on its points' features.
 
     ``density`` and each of ``values`` are of :func:`point_mlp`'s form. Equal to sampling, running the MLPs on every
-    point and compositing, but the first layers run on the planes' texels and the last ones on rays, and no
-    point's activations are kept: the backward pass works them out anew, ``chunk`` rays at a time. At least fp32.
+    point and compositing, but the first layers run on texels, the values' last ones on rays, and no point's activations
+    are kept: the backward pass works them out anew, ``chunk`` rays at a time. At least fp32.
+    A ray whose last sample is outside loses what light reaches it.
     """
-    if points.ndim != 4 or points.shape[-1] != 3 or points.shape[2] < 2:
-        raise ValueError(f"the points of rays are (b, n, s, 3), two or more a ray, not {tuple(points.shape)}")
+    mlps = [density, *values.values()]
+    with without_autocast(planes):
+        first, last = [_layers(mlp)[0] for mlp in mlps], _layers(density)[1]
+        layers = _Layers(
+            torch.cat([layer.weight for layer in first]),
+            torch.cat([layer.bias for layer in first]),
+            last.weight[0],
+            last.bias,
+        )
+        planes = planes.to(last.weight.dtype)
+        if isinstance(rays, Grid):
+            shown, depth, seen = _along_grid(planes, rays, layers, opaque_tail, chunk, implementation)
+        else:
+            shown, depth, seen = _through_points(planes, rays, layers, opaque_tail, chunk, implementation)
+        inside = isinstance(rays, Points) and rays.inside is not None
+        if inside:
+            least = seen.clamp_min(1e-6)
+            shown, depth = shown / least[..., None], depth / least
+        pieces = shown.split([_layers(mlp)[1].in_features for mlp in values.values()], -1)
+        named = {name: _layers(mlp)[1](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}
+    return Rendered(named, depth, seen if inside else None)
+
+
+def _along_grid(
+    planes: Tensor, rays: Grid, layers: _Layers, opaque: bool, chunk: int, implementation: Implementation
+) -> Sums:
+    weight, bias = layers.weight[:, :, None, None], layers.bias
+    hidden = functional.conv2d(planes.flatten(0, 1), weight, bias).unflatten(0, planes.shape[:2])
+    xy, xz, yz = triplane.sample_axes(hidden, rays.x, rays.y, rays.z)
+    depths = (rays.z if rays.depths is None else rays.depths).to(hidden.dtype)
+    if triplane.use_numba(implementation, hidden) and not depths.requires_grad:
+        from ._triplane_numba import RenderGrid
+
+        shown, depth = RenderGrid.apply(xy, xz, yz, depths, layers.density, layers.density_bias, opaque)
+        return shown.flatten(1, 2), depth.flatten(1), depth.flatten(1)
+
+    def part(xy: Tensor, xz: Tensor, yz: Tensor, *density: Tensor) -> Sums:
+        found = (xy[:, :, :, None] + xz[:, None] + yz[:, :, None]).flatten(1, 2)
+        return _march(found, None, depths, *density, opaque=opaque)
+
+    rows = max(1, chunk // len(rays.x))
+    return _joined(
+        _recomputed(part, xy[:, i : i + rows], xz, yz[:, i : i + rows], layers.density, layers.density_bias)
+        for i in range(0, len(rays.y), rows)
+    )
+
+
+def _through_points(
+    planes: Tensor, rays: Points, layers: _Layers, opaque: bool, chunk: int, implementation: Implementation
+) -> Sums:
+    points = rays.points.to(planes.dtype)
     if len(points) not in (1, len(planes)):
         raise ValueError(f"{len(points)} sets of points for {len(planes)} sets of planes: give one, or one each")
-    hidden = _hide(planes, [density, *values.values()])
-    points, depths = points.to(hidden.dtype), depths.to(hidden.dtype).expand(points.shape[:-1])
-    last, rays = _layers(density)[1], points.shape[1]
-    if triplane.use_numba(implementation, hidden) and not (points.requires_grad or depths.requires_grad):
-        from ._volume_numba import RenderPoints
+    depths = rays.depths.to(planes.dtype).expand(points.shape[:-1])
+    inside = torch.ones_like(depths, dtype=torch.bool) if rays.inside is None else rays.inside
+    if triplane.use_numba(implementation, planes) and not (points.requires_grad or depths.requires_grad):
+        from ._triplane_numba import RenderPoints, texels_first
 
-        shown, depth = RenderPoints.apply(hidden, points, depths, last.weight[0], last.bias, opaque_tail)
-        return _show(shown, depth, values)
-    points, depths = (given.expand(len(planes), *given.shape[1:]) for given in (points, depths))
+        hidden = functional.linear(texels_first(planes), layers.weight, layers.bias)
+        size, density = tuple(planes.shape[-2:]), (layers.density, layers.density_bias)
+        sums: Sums = RenderPoints.apply(hidden, points, inside, depths, size, *density, opaque)
+        return sums
 
-    def part(planes: Tensor, points: Tensor, depths: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def part(planes: Tensor, points: Tensor, inside: Tensor, depths: Tensor, *layers: Tensor) -> Sums:
+        # a product with a matrix costs less here than samples of so many channels
         found = triplane.sample(planes, points.flatten(1, 2), implementation="torch")
-        return _march(found.unflatten(1, points.shape[1:3]), depths, weight, bias, opaque_tail)
+        hidden = functional.linear(found, *layers[:2]).unflatten(1, points.shape[1:3])
+        return _march(hidden, inside, depths, *layers[2:], opaque=opaque)
 
-    parts = [
-        _recomputed(part, hidden, points[:, i : i + chunk], depths[:, i : i + chunk], last.weight, last.bias)
-        for i in range(0, rays, chunk)
-    ]
-    return _show(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1), values)
+    return _joined(
+        _recomputed(part, planes, *(each[:, i : i + chunk] for each in (points, inside, depths)), *layers)
+        for i in range(0, points.shape[1], chunk)
+    )
 
 
-def render_grid(
-    planes: Float[Tensor, "b 3 c h w"],
-    x: Float[Tensor, " ws"],
-    y: Float[Tensor, " hs"],
-    z: Float[Tensor, " s"],
-    density: nn.Sequential,
-    values: Mapping[str, nn.Sequential],
-    depths: Float[Tensor, " s"] | None = None,
+def _march(
+    hidden: Float[Tensor, "b n s k"],
+    inside: Bool[Tensor, "p n s"] | None,
+    depths: Float[Tensor, "p n s"] | Float[Tensor, " s"],
+    weight: Float[Tensor, " d"],
+    bias: Float[Tensor, " 1"],
     *,
-    opaque_tail: bool = True,
-    chunk: int = 512,
-    implementation: Implementation = "auto",
-) -> Rendered:
-    """({name: (b, hs, ws, outputs)}, expected depth (b, hs, ws)) seen along z, by one ray for each (x_i, y_j).
-
-    As :func:`render`; ``depths`` are those at ``z``, which they are themselves if not given (orthographic rays).
-    """
-    depths = z if depths is None else depths
-    hidden = _hide(planes, [density, *values.values()])
-    xy, xz, yz = triplane.sample_axes(hidden, x, y, z)
-    depths, last = depths.to(hidden.dtype), _layers(density)[1]
-    if len(depths) != len(z) or len(z) < 2:
-        raise ValueError(f"a ray needs two samples or more, and a depth for each: {len(z)} and {len(depths)}")
-    if triplane.use_numba(implementation, hidden) and not depths.requires_grad:
-        from ._volume_numba import RenderGrid
-
-        shown, depth = RenderGrid.apply(xy, xz, yz, depths, last.weight[0], last.bias, opaque_tail)
-        return _show(shown, depth, values)
-
-    def part(xy: Tensor, xz: Tensor, yz: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        found = (xy[:, :, :, None] + xz[:, None] + yz[:, :, None]).flatten(1, 2)
-        return _march(found, depths, weight, bias, opaque_tail)
-
-    rows = max(1, chunk // len(x))
-    parts = [
-        _recomputed(part, xy[:, i : i + rows], xz, yz[:, i : i + rows], last.weight, last.bias)
-        for i in range(0, len(y), rows)
-    ]
-    shown, depth = _show(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1), values)
-    size = (len(y), len(x))
-    return {name: value.unflatten(1, size) for name, value in shown.items()}, depth.unflatten(1, size)
+    opaque: bool,
+) -> Sums:
+    """The density reads the first of the activations, the values are the rest."""
+    active, size = functional.softplus(hidden), len(weight)
+    raw = active[..., :size] @ weight + bias
+    share = weights(raw if inside is None else raw.masked_fill(~inside, EMPTY), depths, opaque_tail=opaque)
+    share = share if inside is None else share * inside
+    return torch.einsum("bns,bnsv->bnv", share, active[..., size:]), (share * depths).sum(-1), share.sum(-1)
 
 
-def render_within(
-    planes: Float[Tensor, "b 3 c h w"],
-    points: Float[Tensor, "b n s 3"],
-    inside: Bool[Tensor, "b n s"],
-    depths: Float[Tensor, " s"],
-    density: nn.Sequential,
-    values: Mapping[str, nn.Sequential],
-    *,
-    chunk: int = 512,
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """As :func:`render`, for rays that leave the volume: what lies outside is empty and is not seen.
-
-    Third comes the share (b, n) of a ray's light that stopped inside, of which values and depth are the mean; they mean
-    nothing where it is zero. A ray whose last sample is outside loses what light reaches it.
-    """
-    hidden = _hide(planes, [density, *values.values()])
-
-    def part(planes: Tensor, points: Tensor, inside: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        found = triplane.sample(planes, points.flatten(1, 2), implementation="torch").unflatten(1, points.shape[1:3])
-        active, size = functional.softplus(found), weight.shape[1]
-        with without_autocast(found):
-            raw = functional.linear(active[..., :size], weight, bias).squeeze(-1).masked_fill(~inside, -1e4)
-            share = weights(raw, depths) * inside
-            seen = share.sum(-1)
-            share = share / seen.clamp_min(1e-6)[..., None]
-            return torch.einsum("bns,bnsc->bnc", share, active[..., size:]), (share * depths).sum(-1), seen
-
-    last, rays = _layers(density)[1], range(0, points.shape[1], chunk)
-    parts = [
-        _recomputed(part, hidden, points[:, i : i + chunk], inside[:, i : i + chunk], last.weight, last.bias)
-        for i in rays
-    ]
-    shown, depth, seen = (torch.cat(piece, 1) for piece in zip(*parts, strict=True))
-    return *_show(shown, depth, values), seen
+def _joined(parts: Iterable[Sums]) -> Sums:
+    shown, depth, seen = (torch.cat(pieces, 1) for pieces in zip(*parts, strict=True))
+    return shown, depth, seen
 
 
-def _recomputed(part: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
+def _recomputed(part: Callable[..., Sums], *inputs: Tensor) -> Sums:
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return part(*inputs)
-    return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    sums: Sums = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return sums
 
 
 def _layers(mlp: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
@@ -201,28 +259,6 @@ def _layers(mlp: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
     raise ValueError(f"an MLP for rays is linear, softplus, linear, as point_mlp makes it, not {mlp}")
 
 
-def _hide(planes: Tensor, mlps: Sequence[nn.Sequential]) -> Tensor:
-    """The planes after the first layers of all MLPs, before their softplus."""
-    with without_autocast(planes):
-        weight = torch.cat([_layers(mlp)[0].weight for mlp in mlps])
-        bias = torch.cat([_layers(mlp)[0].bias for mlp in mlps])
-        wide = functional.conv2d(planes.to(weight.dtype).flatten(0, 1), weight[:, :, None, None], bias)
-        return wide.unflatten(0, planes.shape[:2])
-
-
-def _march(
-    hidden: Float[Tensor, "b n s k"], depths: Tensor, weight: Tensor, bias: Tensor, opaque_tail: bool
-) -> tuple[Float[Tensor, "b n v"], Float[Tensor, "b n"]]:
-    """Composited activations and depth: the density reads the first of ``hidden``, the values are the rest."""
-    active, size = functional.softplus(hidden), weight.shape[1]
-    with without_autocast(hidden):
-        density = functional.linear(active[..., :size], weight, bias).squeeze(-1)
-        shown, depth, _ = composite(density, active[..., size:], depths, opaque_tail=opaque_tail)
-    return shown, depth
-
-
-def _show(shown: Tensor, depth: Tensor, values: Mapping[str, nn.Sequential]) -> Rendered:
-    """The last layers of the values, on rays."""
-    pieces = shown.split([_layers(mlp)[1].in_features for mlp in values.values()], -1)
-    with without_autocast(shown):
-        return {name: _layers(mlp)[1](piece) for (name, mlp), piece in zip(values.items(), pieces, strict=True)}, depth
+def _check_ray(samples: int, depths: int) -> None:
+    if samples < 2 or depths != samples:
+        raise ValueError(f"a ray needs two samples or more, and a depth for each: {samples} and {depths}")

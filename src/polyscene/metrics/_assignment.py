@@ -11,12 +11,13 @@ over) mends it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from polyscene.compiled import compiled
 
 AWAY = 1 << 60  # the price of a pixel that is not there: too dear for any path
 
 
-@njit(cache=True)
+@compiled()
 def mend(  # type: ignore[no-untyped-def]
     root,
     starts,
@@ -129,7 +130,7 @@ def mend(  # type: ignore[no-untyped-def]
         there = before
 
 
-@njit(cache=True)
+@compiled()
 def assign_all(  # type: ignore[no-untyped-def]
     gone, gone_ends, come, come_ends, starts, partners, earned, truth_starts, truth_partners, truth_earned, matched
 ):

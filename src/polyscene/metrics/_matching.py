@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from ._assignment import assign_all
 from ._disc import costs, disc
@@ -102,7 +103,7 @@ def thinned(found: Pixels) -> Changes:
     return Changes(*thin_all(places, found.ends, (height + 2) * (width + 2), steps, REMOVABLE))
 
 
-@njit(cache=True)
+@compiled()
 def thin_all(places, ends, size, steps, removable):  # type: ignore[no-untyped-def]
     """A threshold costs what it adds and what thinning removes, not what there is: what was removed at the threshold
     before is put back, and every pixel that either half of a round would remove is in a list to begin with."""
@@ -222,7 +223,7 @@ def graph(found: Pixels, truth: NDArray[np.bool_], radius: float) -> Graph:
     return Graph(*join(numbers.reshape(-1), centres, steps, len(found.rows)))
 
 
-@njit(cache=True)
+@compiled()
 def join(numbers, centres, steps, count):  # type: ignore[no-untyped-def]
     starts, truth_starts = np.zeros(count + 1, np.int32), np.zeros(len(centres) + 1, np.int32)
     total = 0
@@ -249,7 +250,7 @@ def join(numbers, centres, steps, count):  # type: ignore[no-untyped-def]
     return starts, partners, by_offset, truth_starts, truth_partners, truth_steps
 
 
-@njit(cache=True)
+@compiled()
 def augment(root, starts, partners, mate, other_mate, mark, dead, via, queue):  # type: ignore[no-untyped-def]
     """Looks, breadth first, for an alternating path from ``root`` to a free pixel of the other side, and flips it.
 
@@ -286,7 +287,7 @@ def augment(root, starts, partners, mate, other_mate, mark, dead, via, queue):  
     return False
 
 
-@njit(cache=True)
+@compiled()
 def match_all(  # type: ignore[no-untyped-def]
     gone, gone_ends, come, come_ends, starts, partners, truth_starts, truth_partners
 ):

@@ -22,8 +22,8 @@ Planes = Literal["split", "pooled"]
 Projection = Literal["orthographic", "pinhole"]
 Views = Literal["single", "cross"]
 Shown = Literal["channel", "expected"]
-Rays = tuple[dict[str, Tensor], Tensor, Tensor | None]
-"""Raw outputs by task, expected depth, and the share of light that is seen (None: all); one entry a ray."""
+Drawn = tuple[dict[str, Tensor], Tensor, Tensor | None]
+"""Raw outputs by task, expected depth, and the share of light that is seen (None: all), as maps."""
 
 
 class TriplaneRegularizer(Regularizer):
@@ -132,7 +132,7 @@ class TriplaneRegularizer(Regularizer):
         maps, depth, _ = self._draw(features, camera, views == "cross", jitter=False)
         return {**{name: self.tasks[name].activate(raw) for name, raw in maps.items()}, "expected_depth": depth}
 
-    def _draw(self, features: Features, camera: Camera, across: bool, jitter: bool) -> Rays:
+    def _draw(self, features: Features, camera: Camera, across: bool, jitter: bool) -> Drawn:
         """As maps (b, v, _, h, w). The expected depth is by the first density."""
         if self.pinhole:
             cameras.check(camera.intrinsics, camera.world_from_camera, camera.known)
@@ -160,19 +160,11 @@ class TriplaneRegularizer(Regularizer):
         maps = {name: as_map(raw[name]) for name in self.tasks}
         return maps, as_map(parts[0][1][..., None]), None if seen is None else as_map(seen[..., None])
 
-    def _mlps(self) -> Iterator[tuple[Any, Any]]:
-        for density, values in zip(self.density, self.values, strict=True):
-            yield density, dict(values.named_children())
-
-    def _along(self, planes: Float[Tensor, "bv 3 c h w"], w: Float[Tensor, " s"]) -> list[Rays]:
+    def _along(self, planes: Float[Tensor, "bv 3 c h w"], w: Float[Tensor, " s"]) -> list[volume.Rendered]:
         """Each view along its own rays, which run along w on a grid."""
         y, x = (frustum.centres(count, planes) for count in planes.shape[-2:])
         depths = frustum.depth_at(w, self.near_far) if self.pinhole else w
-        parts: list[Rays] = []
-        for density, values in self._mlps():
-            shown, depth = volume.render_grid(planes, x, y, w, density, values, depths)
-            parts.append(({name: value.flatten(1, 2) for name, value in shown.items()}, depth.flatten(1, 2), None))
-        return parts
+        return self._render(planes, volume.Grid(x, y, w, depths))
 
     def _across(
         self,
@@ -181,7 +173,7 @@ class TriplaneRegularizer(Regularizer):
         camera: Camera,
         extent: tuple[int, int],
         shift: int,
-    ) -> list[Rays]:
+    ) -> list[volume.Rendered]:
         """Each view along its rays through the planes of the one ``shift`` further, or its own where there is none."""
         batch, views, *_, height, width = planes.shape
         source = _sources(camera.known, shift)
@@ -204,9 +196,12 @@ class TriplaneRegularizer(Regularizer):
             self.near_far,
         )
         depths, theirs = frustum.depth_at(w, self.near_far), planes[row, source].flatten(0, 1)
-        return [
-            volume.render_within(theirs, points, inside, depths, density, values) for density, values in self._mlps()
-        ]
+        return self._render(theirs, volume.Points(points, depths, inside))
+
+    def _render(self, planes: Float[Tensor, "bv 3 c h w"], rays: volume.Rays) -> list[volume.Rendered]:
+        """By each density, of which there is one for all tasks or one each."""
+        mlps: Iterator[tuple[Any, Any]] = zip(self.density, self.values, strict=True)
+        return [volume.render(planes, rays, density, dict(values.named_children())) for density, values in mlps]
 
     def _count(self, alone: Bool[Tensor, "b v"]) -> None:
         if not alone.is_meta:

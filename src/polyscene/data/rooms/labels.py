@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from .scene import View
 from .tracer import Hits, Tracer
@@ -36,7 +37,7 @@ class Labels:
     valid: NDArray[np.bool_]
 
 
-@njit(cache=True)
+@compiled()
 def _edges(depth, slope, instance, valid, gap, out):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     for y in range(height):

@@ -16,8 +16,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from .scene import Material, Part
 
@@ -396,7 +397,7 @@ def _look(material: Material) -> list[float]:
     ]  # fmt: skip
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def surface(bank, starts, row, look, frame, point, normal, part, footprint, albedo, glow):  # type: ignore[no-untyped-def]
     """Fill ``albedo`` and ``glow`` (n, 3) at world ``point`` (n, 3) of ``part`` (n,), a pixel ``footprint`` metres."""
     for i in range(len(part)):

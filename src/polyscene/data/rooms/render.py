@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from . import materials, shading
 from .labels import Labels
@@ -42,7 +43,7 @@ _EFFORT: dict[str, _Effort] = {
 }
 
 
-@njit(cache=True)
+@compiled()
 def _spread(pixel, axes, order, turn, seed, out):  # type: ignore[no-untyped-def]
     """Numbers ``out`` (n, d) in [0, 1): evenly spread within each tile of 4 x 4 pixels, unrelated between tiles."""
     mask = 0xFFFFFFFF
@@ -57,7 +58,7 @@ def _spread(pixel, axes, order, turn, seed, out):  # type: ignore[no-untyped-def
             out[i, k] = min(value - np.floor(value), 0.999999)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _jagged(part, depth, normal, width, out):  # type: ignore[no-untyped-def]
     """Mark in ``out`` (n,) pixels that differ from a neighbour in part, facing or distance."""
     height = len(part) // width
@@ -74,7 +75,7 @@ def _jagged(part, depth, normal, width, out):  # type: ignore[no-untyped-def]
                     out[j] = True
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _borrow(sub_part, sub_point, sub_normal, pixel, part, point, normal, width, out):  # type: ignore[no-untyped-def]
     """For each extra sample, the pixel ``out`` (n,) of its neighbourhood that shares its surface best."""
     height = len(part) // width
@@ -96,7 +97,7 @@ def _borrow(sub_part, sub_point, sub_normal, pixel, part, point, normal, width, 
                     out[i] = j
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _surface_light(albedo, glow, look, part, light, shine, out):  # type: ignore[no-untyped-def]
     """Radiance that leaves a surface: irradiance on its albedo, its reflections and its own glow."""
     for i in range(len(part)):
@@ -111,7 +112,7 @@ def _surface_light(albedo, glow, look, part, light, shine, out):  # type: ignore
             out[i, c] = albedo[i, c] * dull * light[i, c] * np.float32(1 / np.pi) + shine[i, c] + glow[i, c]
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _bounce(triangle, distance, part_of, mean_albedo, look, field_light, ambient, out):  # type: ignore[no-untyped-def]
     """Irradiance from one cosine-weighted ray: the far surface's light, and ambient where nothing is near."""
     for i in range(len(triangle)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from .scene import Array
 
@@ -82,7 +83,7 @@ def _curve(shoulder: float, contrast: float) -> Array:
     return (value + contrast * (value * value * (3 - 2 * value) - value)).astype(np.float32)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _develop(image, grain, photons, read, curve, saturation, out):  # type: ignore[no-untyped-def]
     last = np.float32(len(curve) - 1.001)
     value = np.empty(3, np.float32)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from .scene import Light, Scene
 
@@ -24,12 +25,12 @@ def lamp_table(lights: tuple[Light, ...]) -> F:
     return np.array(rows, np.float32).reshape(-1, 13)
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@compiled(fastmath=True, inline="always")
 def _facing(nx, ny, nz, dx, dy, dz):  # type: ignore[no-untyped-def]
     return max(nx * dx + ny * dy + nz * dz, 0.0)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def lamps(table, point, normal, geometric, offset, random, origin, direction, reach, light):  # type: ignore[no-untyped-def]
     """Pick, for each hit, one lamp by its unshadowed contribution, and a point on it.
 
@@ -103,7 +104,7 @@ def lamps(table, point, normal, geometric, offset, random, origin, direction, re
             light[i, c] = t[9 + c] * gain
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def hemisphere(point, normal, geometric, offset, random, origin, direction):  # type: ignore[no-untyped-def]
     """Cosine-weighted rays off each hit: ``random`` (n, 2) in [0, 1) to ``origin`` and unit ``direction`` (n, 3)."""
     for i in range(len(point)):
@@ -121,7 +122,7 @@ def hemisphere(point, normal, geometric, offset, random, origin, direction):  # 
             origin[i, k] = point[i, k] + geometric[i, k] * offset[i]
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def mirror(point, normal, geometric, ray, offset, rough, random, origin, direction):  # type: ignore[no-untyped-def]
     """Rays reflected about ``normal``, spread by ``rough`` (n,)."""
     for i in range(len(point)):
@@ -155,7 +156,7 @@ class LightField:
     whole: F
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def lookup(field, origin, spacing, point, normal, out):  # type: ignore[no-untyped-def]
     """Irradiance ``out`` (n, 3) at ``point`` on a surface facing ``normal``, between the eight nodes about it."""
     flat = field.reshape(-1)
@@ -184,7 +185,7 @@ def lookup(field, origin, spacing, point, normal, out):  # type: ignore[no-untyp
         out[i, 0], out[i, 1], out[i, 2] = red, green, blue
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def gather(direction, radiance, count, solid, out):  # type: ignore[no-untyped-def]
     """Sum ``radiance`` (nodes * count, 3) arriving along ``direction`` onto the six faces of each node: ``out``."""
     for i in range(len(direction)):
@@ -196,7 +197,7 @@ def gather(direction, radiance, count, solid, out):  # type: ignore[no-untyped-d
                 cell[face, c] += abs(d) * radiance[i, c] * solid
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def smooth(light, weight, point, normal, part, width, step, radius, scale, out, out_weight):  # type: ignore[no-untyped-def]
     """One pass of an edge-aware filter over ``light`` (h * w, 3) with taps ``step`` pixels apart.
 
@@ -245,7 +246,7 @@ def smooth(light, weight, point, normal, part, width, step, radius, scale, out, 
             out_weight[i] = np.float32(1) if total > 0 else np.float32(0)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def carry(light, shine, few_part, few_normal, columns, step, part, normal, width, out, out_shine, lone):  # type: ignore[no-untyped-def]
     """Light and shine found at every ``step``-th pixel, to all pixels of the same part that face the same way.
 
@@ -289,7 +290,7 @@ def carry(light, shine, few_part, few_normal, columns, step, part, normal, width
                 out_shine[i, c] /= total
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def highlights(table, look, part, point, normal, ray, shade, out):  # type: ignore[no-untyped-def]
     """Broad highlights ``out`` (n, 3) of the lamps on glossy parts, dimmed by ``shade`` (n,)."""
     for i in range(len(part)):

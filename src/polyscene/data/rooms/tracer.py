@@ -9,8 +9,9 @@ from typing import TypeVar, cast
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from numba import njit
 from numpy.typing import NDArray
+
+from polyscene.compiled import compiled
 
 from .scene import Array, Scene, View
 
@@ -42,7 +43,7 @@ class Hits:
         return Hits(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
-@njit(cache=True)
+@compiled()
 def _planes(points, out):  # type: ignore[no-untyped-def]
     for i in range(len(points)):
         a, b, c = points[i, 0], points[i, 1], points[i, 2]
@@ -54,7 +55,7 @@ def _planes(points, out):  # type: ignore[no-untyped-def]
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = x, y, z, x * a[0] + y * a[1] + z * a[2]
 
 
-@njit(cache=True)
+@compiled()
 def _angles(points, out):  # type: ignore[no-untyped-def]
     """Angles (m, 3) at the corners of triangles (m, 3, 3)."""
     for i in range(len(points)):
@@ -67,7 +68,7 @@ def _angles(points, out):  # type: ignore[no-untyped-def]
             out[i, c] = np.arccos(min(max(dot / max(np.sqrt(one * two), 1e-300), -1.0), 1.0))
 
 
-@njit(cache=True)
+@compiled()
 def _corner_normals(faces, face_normals, angle, vertex_count, crease, out):  # type: ignore[no-untyped-def]
     """Normals (m, 3, 3) at the corners of ``faces``: the mean over faces within the crease, by corner angle (m, 3)."""
     start = np.zeros(vertex_count + 1, np.int64)
@@ -99,7 +100,7 @@ def _corner_normals(faces, face_normals, angle, vertex_count, crease, out):  # t
                 out[f, c] = n
 
 
-@njit(cache=True)
+@compiled()
 def _rays(carry, pixel, out):  # type: ignore[no-untyped-def]
     for i in range(len(pixel)):
         x, y = pixel[i, 0], pixel[i, 1]
@@ -107,7 +108,7 @@ def _rays(carry, pixel, out):  # type: ignore[no-untyped-def]
             out[i, k] = carry[k, 0] * x + carry[k, 1] * y + carry[k, 2]
 
 
-@njit(cache=True)
+@compiled()
 def _resolve(  # type: ignore[no-untyped-def]
     carry, eye, pixel, triangle, bary, plane, corner, depth, ray, point, geometric, normal, slope
 ):
@@ -148,7 +149,7 @@ def _resolve(  # type: ignore[no-untyped-def]
         normal[i, 0], normal[i, 1], normal[i, 2] = nx / length, ny / length, nz / length
 
 
-@njit(cache=True)
+@compiled()
 def _nearest(corners, faces, x, y, z):  # type: ignore[no-untyped-def]
     """Least distance of a point from triangles."""
     least = np.inf
@@ -184,7 +185,7 @@ def _nearest(corners, faces, x, y, z):  # type: ignore[no-untyped-def]
     return np.sqrt(least)
 
 
-@njit(cache=True)
+@compiled()
 def _turned(plane, triangle, directions, out):  # type: ignore[no-untyped-def]
     for i in range(len(triangle)):
         p, d = plane[triangle[i]], directions[i]
