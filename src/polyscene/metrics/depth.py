@@ -7,6 +7,7 @@ from polyscene.metrics.base import Metric, choose
 from polyscene.metrics.protocols import DepthRules
 
 FIGURES = ("RMSE", "log RMSE", "AbsErr", "AbsRel", "SqRel", "δ<1.25", "δ<1.25²", "δ<1.25³")
+MAIN = ("RMSE", "AbsRel", "δ<1.25")
 ALIGNED = ("aligned", "scaled", "fitted")
 _ROOTED, _SHARES = slice(0, 2), slice(5, 8)
 _LEAST = 1e-9  # metres; so that logarithms and ratios exist
@@ -66,17 +67,21 @@ class DepthError(Metric):
         raw, known = choose(valid & (known > rules.near) & (known < rules.far), raw, known)
         if not len(known):
             return
-        sums, size = self.sums, len(FIGURES)
         raw = raw.clamp_min(rules.floor)
         errors = depth_errors(raw.clamp_max(rules.ceiling), known)
         weight = len(known) if rules.pool == "pixels" else 1
-        sums[:size] += weight * (errors if rules.pool == "pixels" else self._of_image(errors))
+        self.table[0] += weight * (errors if rules.pool == "pixels" else self._of_image(errors))
         positive = raw.clamp_min(_LEAST)
-        for start, change in enumerate((aligned, scaled, fitted), 1):
+        for row, change in zip(self.table[1:], (aligned, scaled, fitted), strict=True):
             seen = change(positive, known).clamp(max(rules.floor, _LEAST), rules.ceiling)
-            sums[start * size : (start + 1) * size] += self._of_image(depth_errors(seen, known))
-        sums[-2] += weight
-        sums[-1] += 1
+            row += self._of_image(depth_errors(seen, known))
+        self.sums[-2] += weight
+        self.sums[-1] += 1
+
+    @property
+    def table(self) -> Tensor:
+        """The sums of FIGURES, plain and by ALIGNED."""
+        return self.sums[:-2].view(-1, len(FIGURES))
 
     def _of_image(self, errors: Tensor) -> Tensor:
         if self.rules.pool == "images, then root":
@@ -84,22 +89,17 @@ class DepthError(Metric):
         return torch.cat([errors[_ROOTED].sqrt(), errors[2:]])
 
     def figures(self) -> dict[str, float]:
-        size = len(FIGURES)
-        plain, *others = (self.sums[i * size : (i + 1) * size].clone() for i in range(4))
-        plain /= self.sums[-2]
-        if self.rules.pool != "images":
-            plain[_ROOTED] = plain[_ROOTED].sqrt()
-        plain[_SHARES] *= 100
-        found = dict(zip(FIGURES, plain.tolist(), strict=True))
-        for kind, row in zip(ALIGNED, others, strict=True):
-            row /= self.sums[-1]
-            if self.rules.pool == "images, then root":
-                row[_ROOTED] = row[_ROOTED].sqrt()
-            row[_SHARES] *= 100
-            named = dict(zip(FIGURES, row.tolist(), strict=True))
-            shown = FIGURES if kind == "aligned" else ("RMSE", "AbsRel", "δ<1.25")
-            found |= {f"{kind} {name}": named[name] for name in shown}
-        return found
+        means = self.table / self.sums[[-2, -1, -1, -1], None]
+        pool = self.rules.pool
+        rooted = [pool != "images", *(pool == "images, then root" for _ in ALIGNED)]
+        means[rooted, _ROOTED] = means[rooted, _ROOTED].sqrt()
+        means[:, _SHARES] *= 100
+        plain, *others = (dict(zip(FIGURES, row, strict=True)) for row in means.tolist())
+        return plain | {
+            f"{kind} {name}": row[name]
+            for kind, row in zip(ALIGNED, others, strict=True)
+            for name in (FIGURES if kind == "aligned" else MAIN)
+        }
 
     def words(self) -> str:
         return (

@@ -61,7 +61,7 @@ class DepthRules:
 
 @dataclass(frozen=True)
 class NormalsRules:
-    """``formula`` of the angle; the arc cosine, in float32, is blind below 0.03°. ``eight_bits``: whether predictions
+    """``formula`` of the angle; the arc cosine, in float32, is blind below 0.02°. ``eight_bits``: whether predictions
     pass through an 8-bit picture first."""
 
     formula: Literal["arctangent", "arccosine"] = "arctangent"
