@@ -231,12 +231,12 @@ def test_every_second_sample_is_mirrored() -> None:
 def test_zooms_are_drawn_as_published() -> None:
     before = scene((12, 16))
     before = replace(before, targets={"depth": before.targets["depth"]})
-    found = {name: [zoomed(follow(name, before, (12, 16), seed)) for seed in range(90)] for name in NAMES}
+    found = {name: [zoomed(follow(name, before, (12, 16), seed)) for seed in range(40)] for name in NAMES}
     assert 0.499 < min(found["invpt"]) < 0.6 and 1.9 < max(found["invpt"]) < 2.001
     assert 1.15 < np.mean(found["invpt"]) < 1.35, "uniform, not logarithmically"
     for name in ("mtlpt_nyuv2", "mtan"):
         counts = Counter(round(zoom, 2) for zoom in found[name])
-        assert set(counts) == {1.0, 1.2, 1.5} and min(counts.values()) > 15
+        assert set(counts) == {1.0, 1.2, 1.5} and min(counts.values()) > 6
     assert 0.749 < min(found["mtlpt_pascal"]) < 0.8 and 1.2 < max(found["mtlpt_pascal"]) < 1.251
     assert set(found["dense_mtl"]) == {1.0}
 
