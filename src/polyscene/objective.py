@@ -29,12 +29,13 @@ class Objective:
 
         A task without labels in the batch counts zero, with gradient, and is left out of ``by_task``.
         """
-        total = sum((raw.sum() * 0 for raw in predictions.final.values()), torch.zeros(()))
+        nothing = sum((raw.sum() * 0 for raw in predictions.final.values()), torch.zeros(()))
         by_task, parts = {}, {}
+        shares: dict[str, Tensor] = {}
         for name, raw in predictions.final.items():
             if name in batch.targets:
                 by_task[name] = self._loss(self.tasks[name], raw, batch.targets[name], scale)
-                total = total + self.weights[name] * by_task[name]
+                shares[name] = self.weights[name] * by_task[name]
         for auxiliary in predictions.auxiliary:
             for name, raw in auxiliary.maps.items():
                 if name in batch.targets:
@@ -42,10 +43,10 @@ class Objective:
                     loss = self._loss(auxiliary.tasks[name], raw, target, scale)
                     parts[f"{auxiliary.name}.{name}"] = loss
                     weight = self.weights.get(name, auxiliary.tasks[name].weight) * auxiliary.shares.get(name, 1.0)
-                    total = total + auxiliary.weight * weight * loss
+                    shares[name] = shares.get(name, 0) + auxiliary.weight * weight * loss
                 else:
-                    total = total + raw.sum() * 0
-        return Report(total, by_task, parts)
+                    nothing = nothing + raw.sum() * 0
+        return Report(sum(shares.values(), nothing), by_task, parts, shares)
 
     @staticmethod
     def _loss(task: Task, raw: Tensor, target: Target, scale: Tensor | None) -> Tensor:

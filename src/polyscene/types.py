@@ -126,11 +126,14 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Report:
-    """A step's losses. ``total`` is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others."""
+    """A step's losses. ``total`` is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others. ``shares``
+    is what each task adds to ``total``, auxiliaries included and all of it weighted, ``others`` what no task owns."""
 
     total: Float[Tensor, ""]
     by_task: dict[str, Tensor]
     parts: dict[str, Tensor]
+    shares: dict[str, Tensor] = field(default_factory=dict)
+    others: Float[Tensor, ""] | None = None
 
 
 def collate(samples: list[Sample]) -> Batch:

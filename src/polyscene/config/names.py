@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from polyscene import parts, tasks
+from polyscene.balancing import BALANCERS
 from polyscene.config import words
 from polyscene.config.problems import Place, Problem
 from polyscene.data import DATASETS, LABELS, description
@@ -22,6 +23,7 @@ KINDS: dict[str, tuple[parts.Table, int]] = {  # table, and how many leading arg
     "neck": (NECKS, 2),
     "regularizer": (REGULARIZERS, 3),
     "data set": (DATASETS, 0),
+    "balancing": (BALANCERS, 1),
 }
 
 
@@ -62,6 +64,9 @@ def _parts(data: Mapping[str, Any]) -> Iterator[tuple[Place, str, Any]]:
     for kind in ("decoder", "neck", "regularizer"):
         if isinstance(model, dict) and model.get(kind) is not None:
             yield ("model", kind), kind, model[kind]
+    training = data.get("training")
+    if isinstance(training, dict) and training.get("balancing") is not None:
+        yield ("training", "balancing"), "balancing", training["balancing"]
     for use in ("train", "evaluate"):
         for name, source in _sources(data, use).items():
             if isinstance(source, dict) and source.get("dataset") is not None:

@@ -148,6 +148,7 @@ class Training(Strict):
     epochs: Count | None = None
     minutes: Positive | None = None
     optimiser: Optimiser = Optimiser()
+    balancing: Part = Part(name="fixed")  # of the tasks' losses; see balancing.BALANCERS
     schedule: Schedule = Schedule()
     ema: Decay = 0.0  # decay a step; 0: off
     autocast: Literal["off", "auto", "bf16", "fp16"] = "off"  # auto: bf16 unless the encoder is depthwise

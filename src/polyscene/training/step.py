@@ -102,6 +102,12 @@ def average(reports: list[Report], shares: list[float]) -> Report:
     if len(reports) == 1:
         return reports[0]
 
+    def added(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        sums: dict[str, Tensor] = {}
+        for part, share in zip(losses, shares, strict=True):
+            sums |= {name: sums.get(name, 0) + loss * share for name, loss in part.items()}
+        return sums
+
     def mean(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         names = {name: None for part in losses for name in part}
         means = {}
@@ -112,4 +118,11 @@ def average(reports: list[Report], shares: list[float]) -> Report:
         return means
 
     total = torch.stack([report.total * share for report, share in zip(reports, shares, strict=True)]).sum()
-    return Report(total, mean([report.by_task for report in reports]), mean([report.parts for report in reports]))
+    others = [report.others * share for report, share in zip(reports, shares, strict=True) if report.others is not None]
+    return Report(
+        total,
+        mean([report.by_task for report in reports]),
+        mean([report.parts for report in reports]),
+        added([report.shares for report in reports]),
+        torch.stack(others).sum() if others else None,
+    )

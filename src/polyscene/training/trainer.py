@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from polyscene.balancing import base as balancing
 from polyscene.config import Training
 from polyscene.model import MultiTaskModel
 from polyscene.training import optim
@@ -37,7 +38,12 @@ class Trainer:
         self.frozen = _encoder_norms(self.model) if settings.freeze_norm else []
         for norm in self.frozen:
             norm.requires_grad_(False)
-        self.named = dict(self.model.named_parameters()) | {f"step.{n}": p for n, p in method.parameters().items()}
+        self.balancing = balancing.make(settings.balancing, list(model.tasks))
+        self.named = dict(self.model.named_parameters())
+        for prefix, owner in (("step", method), ("balancing", self.balancing)):
+            self.named |= {f"{prefix}.{name}": parameter for name, parameter in owner.parameters().items()}
+            for parameter in owner.parameters().values():
+                parameter.data = parameter.data.to(device)
         optim.freeze(self.named, settings.optimiser)
         self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
         self.optimiser = optim.build(self.named, settings.optimiser)
@@ -64,7 +70,7 @@ class Trainer:
             torch.manual_seed((self.seed * 1_000_003 + step * len(micro) + number) % 2**63)
             with self._autocast():
                 report = self.method(self.model, {name: self.place(batch) for name, batch in batches.items()})
-            self.scaler.scale(report.total / len(micro)).backward()
+            self.balancing.backward(report, lambda loss: self.scaler.scale(loss / len(micro)), self.trained)
             for name, loss in {"loss": report.total, **report.by_task, **report.parts}.items():
                 part = loss.detach() / len(micro)
                 losses[name] = losses[name] + part if name in losses else part
@@ -100,6 +106,7 @@ class Trainer:
             "ema": {"model": self.ema.model.state_dict(), "updates": self.ema.updates} if self.ema else None,
             "scaler": self.scaler.state_dict(),
             "step": self.method.state_dict(),
+            "balancing": self.balancing.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -112,6 +119,7 @@ class Trainer:
                 self.ema.updates = state["ema"]["updates"]
             self.scaler.load_state_dict(state["scaler"])
             self.method.load_state_dict(state["step"])
+            self.balancing.load_state_dict(state["balancing"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadCheckpoint(f"the checkpoint does not fit this model: {error}") from error
         for parameter, slots in self.optimiser.state.items():  # as strided as the parameter, or foreach is slow
