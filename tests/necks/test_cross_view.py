@@ -16,7 +16,7 @@ from polyscene.necks import CrossView, PlainBranch, matching
 from polyscene.necks.fusion import Fusion
 from polyscene.necks.matching import DEPTH, MultiViewTransformer, SpatialEncoder, Windows
 from polyscene.necks.neighbours import Neighbours, find, inverse
-from polyscene.necks.volume import CostVolume
+from polyscene.necks.match_volume import CostVolume
 from polyscene.types import Camera, Features, Sample, collate
 
 SIZE = (64, 96)
@@ -375,11 +375,24 @@ def test_an_encoder_without_levels_is_refused() -> None:
         CrossView((), ())
 
 
-def test_one_view_where_pairs_are_demanded() -> None:
+def test_views_without_neighbours_are_counted_where_pairs_are_expected() -> None:
     module, images = neck(mode="pair"), torch.rand(1, 1, 3, *SIZE)
     last(module, images, None)
-    with pytest.raises(ValueError, match="one view a sample"):
-        last(module.train(), images, None)
+    assert module.remarks() == []
+    module.train()
+    last(module, torch.rand(2, 2, 3, *SIZE), cameras([[0.0, 0.1], [0.0, 0.1]]))
+    assert module.remarks() == []
+    last(module, images, None)
+    camera = cameras([[0.0, 0.1], [0.0, 0.1]])
+    camera.known[1, 0] = False
+    last(module, torch.rand(2, 2, 3, *SIZE), camera)
+    assert len(module.remarks()) == 1 and "3 of 9 views trained without a neighbour" in module.remarks()[0]
+
+
+def test_samples_taken_for_single_views_are_not_counted() -> None:
+    module = neck(mode="pair", single_share=1.0).train()
+    last(module, torch.rand(2, 2, 3, *SIZE), cameras([[0.0, 0.1], [0.0, 0.1]]))
+    assert module.remarks() == []
 
 
 def focal(camera: Camera, value: float) -> None:

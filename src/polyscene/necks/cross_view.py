@@ -15,7 +15,7 @@ from polyscene.necks.base import Neck
 from polyscene.necks.fusion import Fusion, Place
 from polyscene.necks.matching import STRIDE, WIDTH, MultiViewTransformer, SpatialEncoder
 from polyscene.necks.neighbours import Neighbours, find
-from polyscene.necks.volume import Alone, CostVolume, Outside
+from polyscene.necks.match_volume import Alone, CostVolume, Outside
 from polyscene.ranges import Positive, Several, Share
 from polyscene.tasks import Depth
 from polyscene.types import Auxiliary, Camera, Features, Travels
@@ -36,7 +36,8 @@ class CrossView(Neck):
     padded, of unknown camera, or show nothing in common (counted in ``apart``). A view without any is its own
     neighbour at its own place, as if it had been duplicated. A batch of single views is computed once.
 
-    ``mode``: "auto" takes neighbours where there are; "pair" demands them in training; "single" never looks.
+    ``mode``: "auto" takes neighbours where there are; "pair" expects them in training, and counts the views that had
+    none (``lonely``); "single" never looks.
     ``single_share`` of the samples are taken for single views in training.
 
     ``planes`` lie between ``nearest`` and ``farthest``, uniform in inverse depth: 0.5 and 10 m unless given, where
@@ -81,6 +82,8 @@ class CrossView(Neck):
         default = REACH[scale]
         self.reach = (default[0] if nearest is None else nearest, default[1] if farthest is None else farthest)
         self.apart: Tensor | int = 0
+        self.lonely: Tensor | int = 0
+        self.trained: Tensor | int = 0
         self.encoder = SpatialEncoder()
         self.transformer = MultiViewTransformer()
         self.norm = nn.GroupNorm(1, WIDTH)
@@ -98,12 +101,12 @@ class CrossView(Neck):
         memory: Frame | None = None,
     ) -> tuple[Features, Frame | None]:
         views = images.shape[1]
-        if self.mode == "pair" and self.training and views == 1:
-            raise ValueError(
-                "cross_view: this batch has one view a sample, and mode=pair trains on two or more; ask the data set "
-                "for neighbours, or set mode to auto"
-            )
+        if self.training and self.single_share:
+            present = present & (torch.rand(len(present), 1, device=present.device) >= self.single_share)
         matched, neighbours, frame = self._match(images, camera, present, memory)
+        if self.mode == "pair" and self.training and not torch.compiler.is_compiling():
+            lonely = present if neighbours is None else present & ~neighbours.exist[:, :views]
+            self.lonely, self.trained = self.lonely + lonely.sum(), self.trained + present.sum()
         parts = [self.norm(matched[:, :views].flatten(0, 1))]
         if self.volume is not None:
             parts.insert(0, self.volume(matched, neighbours, views))
@@ -127,10 +130,17 @@ class CrossView(Neck):
         return Auxiliary({"depth": maps}, {"depth": Depth(encoding="metres")}, name="best plane", valid=valid)
 
     def remarks(self) -> list[str]:
-        apart = int(self.apart)
+        apart, lonely, told = int(self.apart), int(self.lonely), []
         near, far = self.reach
         within = f"between {near:g} and {far:g} {'m' if self.scale == 'metric' else 'baselines'}"
-        return [f"cross_view: {apart} times a view had nothing {within} in common with another"] if apart else []
+        if apart:
+            told.append(f"cross_view: {apart} times a view had nothing {within} in common with another")
+        if lonely:
+            told.append(
+                f"cross_view: {lonely} of {int(self.trained)} views trained without a neighbour, though mode is pair; "
+                "ask the data set for more views, or set mode to auto"
+            )
+        return told
 
     def _match(
         self, images: Tensor, camera: Camera | None, present: Tensor, memory: Frame | None
@@ -151,11 +161,8 @@ class CrossView(Neck):
     def _neighbours(self, scene: Frame) -> Neighbours | None:
         if scene.maps.shape[1] == 1:
             return None
-        usable = scene.usable
-        cameras.check(scene.camera.intrinsics, scene.camera.world_from_camera, usable)
-        if self.training and self.single_share:
-            usable = usable & (torch.rand(len(usable), 1, device=usable.device) >= self.single_share)
-        neighbours = find(scene.camera, usable, scene.size, self.reach, self.scale == "baseline")
+        cameras.check(scene.camera.intrinsics, scene.camera.world_from_camera, scene.usable)
+        neighbours = find(scene.camera, scene.usable, scene.size, self.reach, self.scale == "baseline")
         if not torch.compiler.is_compiling():
             self.apart = self.apart + neighbours.apart
         return neighbours.shuffled() if self.poses == "shuffled" else neighbours
