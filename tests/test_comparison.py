@@ -179,7 +179,7 @@ def test_published_rows_stand_below_and_those_of_another_protocol_are_marked(tmp
     run, file = make(tmp_path, "own", 0, 44.0, 2.0), tmp_path / "rows.yaml"
     file.write_text(PUBLISHED)
     table = comparison.compare([run], published=published.read(file)).tables()[0]
-    assert table.rows[1] == ["Known, ViT-L †", "", "45.7", "0.500", "–"]
+    assert table.rows[1] == ["Known, ViT-L †", "", "45.678", "0.5", "–"]
     assert table.rows[2] == ["Other, ViT-B", "", "46.5", "–", "–"]
     assert {row for row, _ in table.faint} == {1} and "(invpt): does not compare" in table.notes[-1]
     assert "Known, ViT-L (its README)" in table.notes[-2]

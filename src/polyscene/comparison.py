@@ -109,7 +109,7 @@ class Comparison:
         faint: set[tuple[int, int]] = set()
         if self.published and self.published.data in ("", source):
             for row in self.published.rows:
-                cells = [number(row.figure(column.task, column.figure)) for column in headlines]
+                cells = [_as_printed(row.figure(column.task, column.figure)) for column in headlines]
                 if not any(cells):
                     continue
                 mark = "" if row.protocol == judged.protocol else f" {ANOTHER}"
@@ -246,11 +246,6 @@ def spread(values: Sequence[float], signed: bool = False) -> str:
     return f"{told:{sign}.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
-def number(value: float | None) -> str:
-    """In as many digits as ``spread`` tells; nothing for None."""
-    return "" if value is None else f"{value:.{max(_digits(value), 1)}f}"
-
-
 def best(rows: Sequence[Sequence[str]], higher_is_better: Sequence[bool]) -> frozenset[tuple[int, int]]:
     """The cells (row, column) that tell the best mean of their column, from the third on; none where there is one row
     alone."""
@@ -261,6 +256,10 @@ def best(rows: Sequence[Sequence[str]], higher_is_better: Sequence[bool]) -> fro
             top = max(means.values()) if higher else min(means.values())
             found |= {(row, column) for row, value in means.items() if value == top}
     return frozenset(found)
+
+
+def _as_printed(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _digits(value: float) -> int:
