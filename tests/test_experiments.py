@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tests.data import pascal
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -77,12 +78,8 @@ def video(root: Path) -> None:
 
 def pascal_context(root: Path) -> None:
     for frame in ("2008_000002", "2008_000003", "2008_000004"):
-        save(root / f"JPEGImages/{frame}.jpg", (90, 90, 90), SIZE["pascal_context"])
-        save(root / f"normals_distill/{frame}.png", FACING, SIZE["pascal_context"])
-        for folder, value in (("semseg/VOC12", 15), ("sal_distill", 200), ("edges", 255)):
-            save(root / f"{folder}/{frame}.png", value, SIZE["pascal_context"])
-    save(root / "human_parts/2008_000002.png", 6, SIZE["pascal_context"])
-    listed(root / "ImageSets/Context", "2008_000002 2008_000003", "2008_000004")
+        pascal.make_frame(root, frame, SIZE["pascal_context"])
+    pascal.make_lists(root, "2008_000002 2008_000003", "2008_000004")
 
 
 def save(path: Path, value: Any, size: tuple[int, int]) -> None:

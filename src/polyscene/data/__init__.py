@@ -5,6 +5,7 @@ from polyscene import parts
 ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their authors
     "nyuv2": "polyscene.data.nyuv2:Nyuv2",
     "nyuv2_mtan": "polyscene.data.nyuv2_mtan:Nyuv2Mtan",
+    "pascal_context": "polyscene.data.pascal_context:PascalContext",
     "cityscapes": "polyscene.data.cityscapes:Cityscapes",
     "virtual_kitti2": "polyscene.data.virtual_kitti2:VirtualKitti2",
     "synthia": "polyscene.data.synthia:Synthia",
@@ -18,6 +19,7 @@ LABELS = {  # by data sets that always label the same
     "rooms": ("semseg", "depth", "normals", "edges"),
     "nyuv2": ("semseg", "depth", "normals", "edges"),
     "nyuv2_mtan": ("semseg", "depth", "normals"),
+    "pascal_context": ("semseg", "human_parts", "saliency", "normals", "edges"),
     "cityscapes": ("semseg", "depth", "normals", "edges"),
     "virtual_kitti2": ("semseg", "depth", "normals", "edges"),
     "synthia": ("semseg", "depth", "normals", "edges"),
