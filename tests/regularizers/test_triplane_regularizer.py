@@ -19,7 +19,7 @@ from polyscene.regularizers import frustum
 from polyscene.regularizers.plain_head import PlainHead
 from polyscene.regularizers.triplane import TriplaneRegularizer
 from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation, Task
-from polyscene.types import Camera, Features, Sample, Target
+from polyscene.types import Auxiliary, Camera, Features, Predictions, Sample, Target
 
 TASKS: dict[str, Task] = {
     "semseg": SemanticSegmentation(classes=("floor", "wall", "chair")),
@@ -417,6 +417,17 @@ def test_inference_is_bit_identical_without_it(name: str) -> None:
     assert not any(key.startswith("regularizer") for key in stripped.state_dict())
     after = stripped(images).final
     assert all(torch.equal(before[task], after[task]) for task in TASKS)
+
+
+@pytest.mark.parametrize("camera", ["pinhole", "orthographic"])
+def test_metres_along_pinhole_rays_are_judged_as_metres_whatever_the_canonical_camera(camera: str) -> None:
+    batch = labels()
+    module = TriplaneRegularizer(TASKS, (1024,), (16,), camera=camera, depth="expected")
+    truth = {"depth": batch.targets["depth"].value}
+    auxiliary = [Auxiliary(truth, {"depth": module.tasks["depth"]}, name="triplane")]
+    scale = torch.tensor(2.0).expand(batch.images.shape[:2])
+    loss = float(Objective(TASKS)(Predictions({}, auxiliary, Features([])), batch, scale).parts["triplane.depth"])
+    assert loss == 0 if camera == "pinhole" else loss > 0.1
 
 
 def test_a_model_trains_with_it() -> None:

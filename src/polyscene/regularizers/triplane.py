@@ -40,7 +40,8 @@ class TriplaneRegularizer(Regularizer):
     half the light or more stops inside the other's frustum; ``counts`` says how many views had a partner.
 
     ``depth="expected"`` judges a ray's expected depth, through a learned scale and shift, instead of a rendered
-    channel. Losses count ``weight`` times the ``alpha`` of their task; a task whose alpha is 0 is not rendered.
+    channel; of pinhole rays in metres, even where the network predicts depth for a canonical camera. Losses count
+    ``weight`` times the ``alpha`` of their task; a task whose alpha is 0 is not rendered.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class TriplaneRegularizer(Regularizer):
         self.counts = {"with partner": 0, "without": 0}
 
         rendered = {name: task for name, task in tasks.items() if shares.get(name, 1.0) > 0}
-        variants = {name: task.as_ray_depth() for name, task in rendered.items()} if depth == "expected" else {}
+        shown = rendered if depth == "expected" else {}
+        variants = {name: task.as_ray_depth(metric=camera == "pinhole") for name, task in shown.items()}
         self.expected = {name: variant for name, variant in variants.items() if variant is not None}
         if not rendered or (depth == "expected" and not self.expected):
             raise ValueError(f"triplane: depth is {depth!r} and alpha {shares}, which leaves nothing to render")

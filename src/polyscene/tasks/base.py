@@ -93,8 +93,9 @@ class Task(ABC):
         """This task as it is judged on a data set whose task of the name is ``own``."""
         return self
 
-    def as_ray_depth(self) -> Task | None:
-        """The task whose raw output is this one's value as metres along a ray; None where the value is no depth."""
+    def as_ray_depth(self, metric: bool) -> Task | None:
+        """The task whose raw output is this one's value along a ray; None where the value is no depth. ``metric`` rays
+        march in the picture's own metres, others in those of a network that knows no focal length (see ``zoom``)."""
         return None
 
     def evaluate_at(self, value: Tensor, size: tuple[int, int]) -> Tensor:

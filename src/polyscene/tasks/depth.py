@@ -96,8 +96,9 @@ class Depth(Task):
         main = losses.scale_invariant_log(prediction, truth, target.valid, self.variance_focus)
         return main + self.gradient * losses.multiscale_gradient(prediction, truth, target.valid)
 
-    def as_ray_depth(self) -> Depth:
-        return replace(self, encoding="metres")
+    def as_ray_depth(self, metric: bool) -> Depth:
+        same = replace(self, encoding="metres")
+        return RayDepth(**vars(same)) if metric else same
 
     def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
         return DepthError(protocols.find(protocol).depth)
@@ -149,3 +150,11 @@ class Depth(Task):
 
 def _inverse_linear(metres: Any) -> Any:
     return _INVERSE_SCALE / (metres + _INVERSE_SHIFT)
+
+
+@dataclass(frozen=True)
+class RayDepth(Depth):
+    """Depth along rays that march in metres: no canonical camera takes it for another."""
+
+    def zoom(self, target: Target, scale: float | Tensor) -> Target:
+        return target
