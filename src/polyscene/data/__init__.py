@@ -9,6 +9,7 @@ ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their
     "cityscapes": "polyscene.data.cityscapes:Cityscapes",
     "virtual_kitti2": "polyscene.data.virtual_kitti2:VirtualKitti2",
     "synthia": "polyscene.data.synthia:Synthia",
+    "taskonomy": "polyscene.data.taskonomy:Taskonomy",
 }
 DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
@@ -23,6 +24,7 @@ LABELS = {  # by data sets that always label the same
     "cityscapes": ("semseg", "depth", "normals", "edges"),
     "virtual_kitti2": ("semseg", "depth", "normals", "edges"),
     "synthia": ("semseg", "depth", "normals", "edges"),
+    "taskonomy": ("semseg", "depth", "normals", "edges"),
 }
 
 __getattr__ = parts.exports(DATASETS)

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polyscene import parts
 from polyscene.data import files, kinect, labels
 from polyscene.data.axes import LIMIT, SPREAD, UNTOLD, Axes
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
-from polyscene.data.nyuv2_archive import ARCHIVES, Unpacked
+from polyscene.data.nyuv2_archive import ARCHIVES, FOLDERS, Unpacked
 from polyscene.data.original import Original
 from polyscene.geometry import boundaries, normals
 from polyscene.tasks import SemanticSegmentation
@@ -38,7 +39,7 @@ UNKNOWN = 128  # in pictures of derived labels
 
 class Nyuv2(Original):
     """Any of ``ARCHIVES``, told apart by what lies in ``root``; another than ``archive`` is refused. Of 40 ``classes``,
-    or the 13 these are grouped into. ``camera=False`` leaves the camera unknown, as papers on single images do.
+    or the 13 these are grouped into. ``tasks``: only these labels.
 
     Normals are stored in axes of their own, which are found by comparing them with those of the same images' depth. A
     folder of normals or edges that is absent is made up for: normals from depth, edges from instances where there is
@@ -66,7 +67,7 @@ class Nyuv2(Original):
         split: Literal["train", "val"] = "train",
         archive: Literal["any", "nyud_mt", "nyudv2", "astmt", "prepared"] = "any",
         classes: Literal[40, 13] = 40,
-        camera: bool = True,
+        tasks: list[str] | None = None,
     ) -> None:
         super().__init__(root, split)
         self._files = Unpacked(self.root)
@@ -80,14 +81,18 @@ class Nyuv2(Original):
         self.frames = self._files.frames(split)
         names, ids = CLASSES[classes]
         self._ids = np.array([-1, *ids])
-        self.tasks = {**{task.name: task for task in NYUV2}, "semseg": SemanticSegmentation(classes=names)}
-        self._known = camera
+        known = {**{task.name: task for task in NYUV2}, "semseg": SemanticSegmentation(classes=names)}
+        if unknown := set(tasks or ()) - set(known):
+            raise ValueError(f"nyuv2: {parts.unknown(min(unknown), known, 'label')}")
+        self.tasks = {name: task for name, task in known.items() if tasks is None or name in tasks}
         self._regions = "instances" if self._files.has("instances") else "segmentation"
-        folders = {"normals": "normals", "edges": "edge"}
-        self.derived = frozenset(name for name, folder in folders.items() if not self._files.has(folder))
+        self.derived = frozenset(
+            name for name in {"normals", "edges"} & self.tasks.keys() if not self._files.has(FOLDERS[name])
+        )
         recipes = {"normals": f"planes fitted to depth, radius {RADIUS}", "edges": f"of {self._regions}, gaps {GAP}"}
         self._made = {name: Derived(self.name, self.root, f"{name} {how}") for name, how in recipes.items()}
-        self._axes = None if "normals" in self.derived else Axes.find(self._looked_at())
+        stored = "normals" in self.tasks and "normals" not in self.derived
+        self._axes = Axes.find(self._looked_at()) if stored else None
         self.notes = [f"nyuv2: {about.file}, {about.size[0]}x{about.size[1]}: {about.numbers}"]
         self.notes += [f"nyuv2: {self._axes.told()}"] if self._axes else []
         origins = {"normals": "depth", "edges": self._regions}
@@ -119,11 +124,11 @@ class Nyuv2(Original):
         return None
 
     def camera(self, frame: str, size: tuple[int, int]) -> tuple[Tensor, Tensor | None] | None:
-        intrinsics = kinect.intrinsics(size) if self._known else None
+        intrinsics = kinect.intrinsics(size)
         return None if intrinsics is None else (intrinsics, None)
 
     def problems(self) -> Iterator[BadSample]:
-        yield from self._files.problems()
+        yield from self._files.problems([FOLDERS[name] for name in self.tasks])
         if self._axes is not None and self._axes.remains > LIMIT:
             yield BadSample(self.root / "normals", self._axes.told(), self._files.again)
 

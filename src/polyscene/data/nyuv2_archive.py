@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ SUFFIXES = {  # by folder
     "edge": (".npy", ".png"),
     "instances": (".png",),
 }
+FOLDERS = {"semseg": "segmentation", "depth": "depth", "normals": "normals", "edges": "edge"}
 MADE_UP_FOR = ("normals", "edge")  # folders that what we prepare lacks
 SAYS_WHERE = "`polyscene data prepare nyuv2` says where to get it"
 
@@ -91,11 +92,10 @@ class Unpacked:
     def frames(self, split: str) -> list[str]:
         return listed(self._list(split), "nyuv2")
 
-    def problems(self) -> Iterator[BadSample]:
-        """Folders that are missing, counts and sizes that are not the published ones."""
-        may_lack = MADE_UP_FOR if self.name == "prepared" else ("instances",)
-        for folder in SUFFIXES:
-            if not self.has(folder) and folder not in may_lack:
+    def problems(self, folders: Sequence[str]) -> Iterator[BadSample]:
+        """Which of these ``folders`` are missing, counts and sizes that are not the published ones."""
+        for folder in folders:
+            if not self.has(folder) and not (self.name == "prepared" and folder in MADE_UP_FOR):
                 yield self._lost(folder)
         for split, count in COUNTS.items():
             try:

@@ -27,8 +27,7 @@ _AGAIN = "unpack it again; `polyscene data prepare nyuv2_mtan` says where to get
 
 
 class Nyuv2Mtan(Original):
-    """Normals are stored in axes of their own, which are found by comparing them with those of the same images' depth.
-    ``camera=False`` leaves the camera unknown, as the papers do."""
+    """Normals are stored in axes of their own, which are found by comparing them with those of the images' depth."""
 
     name = "nyuv2_mtan"
     title = "NYU Depth v2 as in MTAN (Liu et al., CVPR 2019)"
@@ -41,16 +40,13 @@ class Nyuv2Mtan(Original):
         "nyuv2_mtan: 288x384, 13 classes: comparable with MTAN, LibMTL and their kind, not with 40-class papers",
     )
 
-    def __init__(
-        self, root: str | Path | None = None, split: Literal["train", "val"] = "train", camera: bool = True
-    ) -> None:
+    def __init__(self, root: str | Path | None = None, split: Literal["train", "val"] = "train") -> None:
         super().__init__(root, split)
         numbers = [file.stem for file in (self.root / split / "image").glob("*.npy") if file.stem.isdecimal()]
         self.frames = [f"{split}/{number}" for number in sorted(numbers, key=int)]
         if not self.frames:
             expected = self.root / split / "image" / "0.npy"
             raise BadSample(expected, "missing, and no other number is there", _AGAIN)
-        self._known = camera
         self.tasks = {
             task.name: task
             for task in (SemanticSegmentation(classes=CLASSES_13), Depth(encoding="metres"), Normals(weight=10.0))
@@ -83,7 +79,7 @@ class Nyuv2Mtan(Original):
         return None
 
     def camera(self, frame: str, size: tuple[int, int]) -> tuple[Tensor, Tensor | None] | None:
-        intrinsics = kinect.intrinsics(size) if self._known else None
+        intrinsics = kinect.intrinsics(size)
         return None if intrinsics is None else (intrinsics, None)
 
     def problems(self) -> Iterator[BadSample]:
