@@ -34,12 +34,16 @@ VIRTUAL_KITTI2_CLASSES = (
     "terrain", "sky", "tree", "vegetation", "building", "road", "guard rail", "traffic sign", "traffic light", "pole",
     "misc", "truck", "car", "van",
 )  # fmt: skip
+TASKONOMY_CLASSES = (
+    "background", "bottle", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "microwave",
+    "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
+)  # fmt: skip
 PARTS_CLASSES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
 
 # The weights of NYUv2 and PASCAL-Context are those every public multi-task code base uses.
 NYUV2: tuple[Task, ...] = (
     SemanticSegmentation(classes=NYUV2_CLASSES),
-    Depth(encoding="metres"),
+    Depth(encoding="metres", near=0.7, far=10.0),
     Normals(weight=10.0),
     Edges(weight=50.0, max_dist=0.011, strokes=True),
 )
@@ -69,6 +73,7 @@ SYNTHIA: tuple[Task, ...] = (
     Normals(weight=100.0),
     Edges(weight=50.0),
 )
+TASKONOMY: tuple[Task, ...] = (SemanticSegmentation(classes=TASKONOMY_CLASSES), Depth(), Normals(), Edges())
 ROOMS: tuple[Task, ...] = (SemanticSegmentation(classes=ROOMS_CLASSES), Depth(), Normals(), Edges())
 SETS = {
     "nyuv2": NYUV2,
@@ -77,6 +82,7 @@ SETS = {
     "cityscapes": CITYSCAPES,
     "virtual_kitti2": VIRTUAL_KITTI2,
     "synthia": SYNTHIA,
+    "taskonomy": TASKONOMY,
 }
 
 _BY_NAME = {
