@@ -289,7 +289,7 @@ def test_a_set_of_another_size_is_a_problem(tmp_path: Path) -> None:
         picture(tmp_path / f"images/{frame}.png", photograph((100, 100)))
     data = Nyuv2(tmp_path)
     assert any("frames are 100x100, in NYUDv2.tar.gz they are 425x560" in str(one) for one in data.problems())
-    with pytest.raises(BadSample, match=r"0002.png: is 425x560, for its image 100x100; unpack it from NYUDv2.tar.gz"):
+    with pytest.raises(BadSample, match=r"0002.png: is 425x560, for its image 100x100; restore it from NYUDv2.tar.gz"):
         data.label("semseg", "0002", (100, 100))
 
 

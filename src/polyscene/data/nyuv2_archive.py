@@ -49,9 +49,9 @@ ARCHIVES: dict[str, Archive] = {
         "NYUD_MT.tgz of ASTMT", (425, 560), "comparable with ASTMT, but that counts unlabelled pixels as a 41st class"
     ),
     "prepared": Archive(
-        "nyu_depth_v2_labeled.mat, converted",
+        "what was converted of nyu_depth_v2_labeled.mat",
         (425, 560),
-        "segmentation and depth are those of NYUDv2.tar.gz; normals and edges are ours, comparable with no paper's",
+        "segmentation and depth are the authors', as in NYUDv2.tar.gz; normals and edges are ours, comparable with no paper's",
     ),
 }
 
@@ -64,7 +64,7 @@ class Unpacked:
         self._kinds = {folder: _kinds(root / folder) for folder in SUFFIXES}
         self.name = self._told_apart()
         self.about = ARCHIVES[self.name]
-        self.again = f"unpack it from {self.about.file}; {SAYS_WHERE}"
+        self.again = f"restore it from {self.about.file}; {SAYS_WHERE}"
 
     def has(self, folder: str) -> bool:
         return bool(self._kinds[folder])
