@@ -51,7 +51,7 @@ ARCHIVES: dict[str, Archive] = {
     "prepared": Archive(
         "what was converted of nyu_depth_v2_labeled.mat",
         (425, 560),
-        "segmentation and depth are the authors', as in NYUDv2.tar.gz; normals and edges are ours, comparable with no paper's",
+        "segmentation and depth are the authors', as in NYUDv2.tar.gz; normals and edges are ours, as in no paper",
     ),
 }
 
