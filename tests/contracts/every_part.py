@@ -27,7 +27,10 @@ ENCODERS = {
 NECK_NAMES = [None, *NECKS, "double"]
 REGULARIZER_NAMES = [None, *REGULARIZERS, "double"]
 DECODER_NAMES = [*DECODERS, "initial_double"]
-REFUSED = {("vit", "mti_net"): "pyramid of at least 4 scales"}  # kind of encoder, decoder: what is said
+REFUSED = {  # kind of encoder, decoder: what is said
+    ("vit", "mti_net"): "pyramid of at least 4 scales",
+    **{(kind, "taskprompter"): "plain ViT" for kind in ENCODERS if kind != "vit"},
+}
 UNREAD = {("vit", "invpt")}  # the decoder leaves out a level, as published
 
 Row = TypeVar("Row", bound=tuple)
@@ -50,6 +53,11 @@ def install_doubles(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(REGULARIZERS, "double", "part_doubles:RenderingDouble")
     patch.setitem(DECODERS, "initial_double", "part_doubles:InitialDouble")
     patch.setitem(DECODERS, "stitch_double", "part_doubles:StitchDouble")
+
+
+def encoder_of(decoder: str) -> str:
+    """The first encoder that it takes."""
+    return next(name for kind, name in ENCODERS.items() if (kind, decoder) not in REFUSED)
 
 
 def batch_for(tasks: Mapping[str, Task], batch: int = 2, views: int = 1, size: tuple[int, int] = (64, 96)) -> Sample:

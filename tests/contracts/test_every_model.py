@@ -17,6 +17,7 @@ from every_part import (
     REGULARIZER_NAMES,
     UNREAD,
     batch_for,
+    encoder_of,
     install_doubles,
     pairwise,
 )
@@ -154,7 +155,7 @@ WITHOUT = pairwise([*product(DECODER_NAMES, NECK_NAMES, REGULARIZER_NAMES[1:])])
 @pytest.mark.parametrize(("decoder", "neck", "regularizer"), WITHOUT)
 def test_inference_is_the_same_without_regularizer(decoder: str, neck: str | None, regularizer: str) -> None:
     torch.manual_seed(0)
-    model = create_model("rooms", ENCODERS["chain"], decoder, neck, regularizer).eval()
+    model = create_model("rooms", encoder_of(decoder), decoder, neck, regularizer).eval()
     batch = batch_for(model.tasks, views=2)
     before = model.infer(batch.images, batch.camera, batch.present)
     assert model.strip().regularizer is None
@@ -166,7 +167,7 @@ def test_inference_is_the_same_without_regularizer(decoder: str, neck: str | Non
 @pytest.mark.parametrize("decoder", DECODER_NAMES)
 @pytest.mark.parametrize("neck", NECK_NAMES)
 def test_odd_sizes_and_a_lone_image(decoder: str, neck: str | None) -> None:
-    model: MultiTaskModel = create_model(["depth", "normals"], ENCODERS["chain"], decoder, neck).eval()
+    model: MultiTaskModel = create_model(["depth", "normals"], encoder_of(decoder), decoder, neck).eval()
     values = model.infer(torch.rand(1, 1, 3, 75, 101))
     assert values["depth"].shape == (1, 1, 1, 75, 101)
     assert torch.allclose(values["normals"].norm(dim=2), torch.ones(()), atol=1e-4)

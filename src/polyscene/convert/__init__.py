@@ -6,6 +6,7 @@ CONVERTERS = {
     "dense_mtl": "polyscene.convert.dense_mtl:DenseMTL",
     "invpt": "polyscene.convert.invpt:InvPT",
     "mti_net": "polyscene.convert.mti_net:MtiNet",
+    "taskprompter": "polyscene.convert.taskprompter:TaskPrompter",
 }
 
 __getattr__ = parts.exports(CONVERTERS)

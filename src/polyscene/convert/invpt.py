@@ -23,15 +23,12 @@ class InvPT(Converter):
     """
 
     def build(self) -> MultiTaskModel:
-        backbone = next((name for known, name in ENCODERS.items() if self.meta["backbone"].startswith(known)), None)
-        if backbone is None:
-            raise ValueError(f"backbone {self.meta['backbone']!r} is none of {', '.join(ENCODERS)}")
         config = self.meta["config"]
         preliminary = config.get("embed_dim", 512)
         channels = preliminary + config.get("PRED_OUT_NUM_CONSTANT", 64)
         return create_model(
             list(self.tasks.values()),
-            {"name": backbone, "img_size": [PATCH * side for side in config["spatial_dim"][-1]]},
+            {"name": vit_of(self.meta["backbone"]), "img_size": [PATCH * side for side in config["spatial_dim"][-1]]},
             {"name": "invpt", "preliminary": preliminary, "channels": channels},
         )
 
@@ -44,7 +41,7 @@ class InvPT(Converter):
             attention = f"multi_task_decoder.invpt.invpt_stages.{stage}.blocks.0.attn."
             source.drop(f"{attention}proj_k.bias", SOFTMAX)
             source.drop(f"{attention}fuse_attn.bias", SOFTMAX)
-        state = {"encoder.mean": _colour(MEAN), "encoder.std": _colour(STD)}
+        state = colours()
         state |= prefixed("encoder.net.", source.under("backbone."))
         state |= prefixed("decoder.", self._entry(source))
         state |= prefixed("decoder.entries.1.skips.0.conv.", source.under("multi_task_decoder.scale_embed.0."))
@@ -120,5 +117,14 @@ class InvPT(Converter):
         return state
 
 
-def _colour(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values)[:, None, None]
+def vit_of(backbone: str) -> str:
+    """timm's name of what a description begins with. ``ValueError`` if it is none that we know."""
+    for known, name in ENCODERS.items():
+        if backbone.startswith(known):
+            return name
+    raise ValueError(f"backbone {backbone!r} is none of {', '.join(ENCODERS)}")
+
+
+def colours() -> State:
+    """The encoder's normalisation."""
+    return {f"encoder.{name}": torch.tensor(values)[:, None, None] for name, values in (("mean", MEAN), ("std", STD))}

@@ -7,6 +7,7 @@ DECODERS = {
     "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
     "mti_net": "polyscene.decoders.mti_net:MtiNet",
     "multi_head": "polyscene.decoders.multi_head:MultiHead",
+    "taskprompter": "polyscene.decoders.taskprompter:TaskPrompter",
     "vit_light": "polyscene.decoders.vit_light:ViTLight",
     "single_task": "polyscene.decoders.single_task:SingleTask",
 }
