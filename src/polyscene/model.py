@@ -33,7 +33,6 @@ class MultiTaskModel(nn.Module):
     ``infer``. ``progress``, the share of the training that is done, is set by the training loop. ``reference`` says
     whose a converted network was: ``format``, in ``convert.CONVERTERS``, and ``meta``."""
 
-    progress: float = 1.0
     reference: Mapping[str, Any] | None = None
 
     def __init__(
@@ -55,6 +54,14 @@ class MultiTaskModel(nn.Module):
         self.regularizer = regularizer
         self.canonical_focal = canonical_focal
         self.parts = dict(parts or {})
+
+    @property
+    def progress(self) -> float:
+        return self.decoder.progress
+
+    @progress.setter
+    def progress(self, share: float) -> None:
+        self.decoder.progress = share
 
     def forward(
         self,

@@ -32,11 +32,15 @@ class Objective:
         nothing = sum((raw.sum() * 0 for raw in predictions.final.values()), torch.zeros(()))
         by_task, parts = {}, {}
         shares: dict[str, Tensor] = {}
+        penalties: list[Tensor] = []
         for name, raw in predictions.final.items():
             if name in batch.targets:
                 by_task[name] = self._loss(self.tasks[name], raw, batch.targets[name], scale)
                 shares[name] = self.weights[name] * by_task[name]
         for auxiliary in predictions.auxiliary:
+            if auxiliary.penalty is not None:
+                parts[f"{auxiliary.name}.penalty"] = auxiliary.penalty
+                penalties.append(auxiliary.weight * auxiliary.penalty)
             for name, raw in auxiliary.maps.items():
                 if name in batch.targets:
                     target = _where(auxiliary.valid, batch.targets[name])
@@ -46,7 +50,9 @@ class Objective:
                     shares[name] = shares.get(name, 0) + auxiliary.weight * weight * loss
                 else:
                     nothing = nothing + raw.sum() * 0
-        return Report(sum(shares.values(), nothing), by_task, parts, shares)
+        others = sum(penalties[1:], penalties[0]) if penalties else None
+        total = sum(shares.values(), nothing) + (0 if others is None else others)
+        return Report(total, by_task, parts, shares, others)
 
     @staticmethod
     def _loss(task: Task, raw: Tensor, target: Target, scale: Tensor | None) -> Tensor:

@@ -105,6 +105,7 @@ class Auxiliary:
 
     ``tasks`` may hold variants of the model's own (log-bins, two-class edges); the key says which target is read.
     Where ``valid`` is false the maps say nothing, and are not judged. ``shares`` multiply the ``weight`` of tasks.
+    ``penalty`` is minimised besides, also times ``weight``, and belongs to no task.
     """
 
     maps: dict[str, Float[Tensor, "b v _ _ _"]]
@@ -113,6 +114,7 @@ class Auxiliary:
     name: str = "auxiliary"
     valid: Bool[Tensor, "b v 1 _ _"] | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    penalty: Float[Tensor, ""] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from polyscene import parts
 
 CONVERTERS = {
+    "atrc": "polyscene.convert.atrc:Atrc",
     "dense_mtl": "polyscene.convert.dense_mtl:DenseMTL",
     "invpt": "polyscene.convert.invpt:InvPT",
     "mti_net": "polyscene.convert.mti_net:MtiNet",

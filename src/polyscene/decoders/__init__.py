@@ -3,6 +3,7 @@
 from polyscene import parts
 
 DECODERS = {
+    "atrc": "polyscene.decoders.atrc:Atrc",
     "invpt": "polyscene.decoders.invpt:InvPT",
     "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
     "mti_net": "polyscene.decoders.mti_net:MtiNet",

@@ -14,10 +14,12 @@ from polyscene.types import Auxiliary, Features
 class Decoder(nn.Module, ABC):
     """Built from ``(tasks, in_channels, strides)`` of the pyramid it will see, and its own keyword-only options.
 
-    ``channels`` says how many channels each task's map has; the task's head takes it from there.
+    ``channels`` says how many channels each task's map has; the task's head takes it from there. ``progress``, the
+    share of the training that is done, is set from outside.
     """
 
     channels: dict[str, int]
+    progress: float = 1.0
 
     @abstractmethod
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
