@@ -194,7 +194,7 @@ def create_model(
     decoder_class = parts.load(DECODERS, decoder_part.name, "decoder")
 
     eyes = encoders.build(encoder_part.name, pretrained, **encoder_part.options)
-    eyes = decoder_class.wrap_encoder(eyes, chosen)
+    eyes = decoder_class.wrap_encoder(eyes, chosen, **decoder_part.options)
     between = None
     if neck_part:
         neck_class = parts.load(NECKS, neck_part.name, "neck")

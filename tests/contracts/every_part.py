@@ -27,8 +27,10 @@ ENCODERS = {
 NECK_NAMES = [None, *NECKS, "double"]
 REGULARIZER_NAMES = [None, *REGULARIZERS, "double"]
 DECODER_NAMES = [*DECODERS, "initial_double"]
+CHAINED = ("cross_stitch", "nddr", "mtan")
 REFUSED = {  # kind of encoder, decoder: what is said
     ("vit", "mti_net"): "pyramid of at least 4 scales",
+    **{(kind, decoder): "such as a ResNet" for kind in ("vit", "branches") for decoder in CHAINED},
     **{(kind, "taskprompter"): "plain ViT" for kind in ENCODERS if kind != "vit"},
 }
 UNREAD = {("vit", "invpt")}  # the decoder leaves out a level, as published

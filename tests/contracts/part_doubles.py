@@ -90,7 +90,7 @@ class StitchDouble(Decoder):
         return maps, []
 
     @classmethod
-    def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task]) -> Encoder:
+    def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task], **options: Any) -> Encoder:
         return StitchedEncoder(encoder, tasks)
 
 

@@ -8,11 +8,23 @@ DECODERS = {
     "dense_mtl": "polyscene.decoders.dense_mtl:DenseMTL",
     "mti_net": "polyscene.decoders.mti_net:MtiNet",
     "multi_head": "polyscene.decoders.multi_head:MultiHead",
+    "pad_net": "polyscene.decoders.pad_net:PadNet",
+    "pap": "polyscene.decoders.pap:Pap",
+    "psd": "polyscene.decoders.psd:Psd",
     "taskprompter": "polyscene.decoders.taskprompter:TaskPrompter",
     "vit_light": "polyscene.decoders.vit_light:ViTLight",
     "single_task": "polyscene.decoders.single_task:SingleTask",
+    "deeplab": "polyscene.decoders.deeplab:DeepLab",
+    "cross_stitch": "polyscene.decoders.cross_stitch:CrossStitch",
+    "nddr": "polyscene.decoders.nddr:Nddr",
+    "mtan": "polyscene.decoders.mtan:Mtan",
 }
 
-_BLOCKS = {"xTAM": "polyscene.decoders.xtam:xTAM"}  # usable alone
+_BLOCKS = {  # usable alone
+    "affinity_propagation": "polyscene.decoders.pap:AffinityPropagation",
+    "distillation": "polyscene.decoders.pad_net:Distillation",
+    "pattern_diffusion": "polyscene.decoders.psd:PatternDiffusion",
+    "xTAM": "polyscene.decoders.xtam:xTAM",
+}
 
 __getattr__ = parts.exports({**DECODERS, **_BLOCKS})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,7 +28,16 @@ class Decoder(nn.Module, ABC):
         takes every view for a picture of its own. The model puts the views together again."""
 
     @classmethod
-    def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task]) -> Encoder:
+    def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task], **options: Any) -> Encoder:
         """The encoder this method needs: itself, unless the method keeps one a task or acts between the stages.
-        What it returns fills ``Features.by_task`` and publishes its channels and strides."""
+        What it returns fills ``Features.by_task`` and publishes its channels and strides. ``options`` are all those of
+        the decoder."""
         return encoder
+
+
+def need_stages(encoder: Encoder, method: str) -> None:
+    """``ValueError``, naming ``method``, if ``encoder`` cannot be driven stage by stage."""
+    try:
+        encoder.stages  # noqa: B018
+    except ValueError as error:
+        raise ValueError(f"{method}: {error}") from None

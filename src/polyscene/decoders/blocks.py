@@ -21,11 +21,56 @@ class ConvNormAct(nn.Sequential):
         )
 
 
+class Bottleneck(nn.Module):
+    """A 3x3 convolution of few channels between two 1x1, around which the input, brought to as many channels, is added
+    (ResNet's bottleneck)."""
+
+    def __init__(self, in_channels: int, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        narrow = max(1, channels // reduction)
+        self.conv1, self.norm1 = nn.Conv2d(in_channels, narrow, 1, bias=False), nn.BatchNorm2d(narrow)
+        self.conv2, self.norm2 = nn.Conv2d(narrow, narrow, 3, padding=1, bias=False), nn.BatchNorm2d(narrow)
+        self.conv3, self.norm3 = nn.Conv2d(narrow, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != channels:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(tensor)), inplace=True)
+        inner = F.relu(self.norm2(self.conv2(inner)), inplace=True)
+        return F.relu(self.norm3(self.conv3(inner)) + self.shortcut(tensor), inplace=True)
+
+
 def resize(tensor: Tensor, size: Sequence[int]) -> Tensor:
     """To (h, w), bilinear, by pixel areas (``align_corners=False``)."""
     if tuple(tensor.shape[-2:]) == tuple(size):
         return tensor
     return F.interpolate(tensor, tuple(size), mode="bilinear", align_corners=False)
+
+
+class Aspp(nn.Module):
+    """Atrous spatial pyramid pooling of DeepLabV3: a 1x1 convolution, dilated ones, and the mean over the picture."""
+
+    def __init__(self, in_channels: int, channels: int, rates: Sequence[int], dropout: float = 0.5) -> None:
+        super().__init__()
+        self.near = ConvNormAct(in_channels, channels, 1)
+        self.far = nn.ModuleList(ConvNormAct(in_channels, channels, dilation=rate) for rate in rates)
+        self.whole = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.whole_norm = nn.BatchNorm2d(channels)
+        self.merge = ConvNormAct((2 + len(rates)) * channels, channels, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        whole = self.whole(tensor.mean((-2, -1), keepdim=True))
+        norm = self.whole_norm
+        if self.training and len(whole) == 1:  # one value has no variance: as in evaluation
+            whole = F.batch_norm(whole, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        else:
+            whole = norm(whole)
+        seen = F.relu(whole).expand(-1, -1, *tensor.shape[-2:])
+        maps = [self.near(tensor), *(far(tensor) for far in self.far), seen]
+        merged: Tensor = self.dropout(self.merge(torch.cat(maps, 1)))
+        return merged
 
 
 class PooledContext(nn.Module):
@@ -117,6 +162,7 @@ class Concat(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        size = maps[0].shape[-2:]
-        mixed = [resize(conv(tensor), size) for conv, tensor in zip(self.mix, maps, strict=True)]
-        return F.relu(self.norm(torch.stack(mixed).sum(0)))
+        finest, *coarser = (conv(tensor) for conv, tensor in zip(self.mix, maps, strict=True))
+        for tensor in coarser:
+            finest = finest.add_(resize(tensor, finest.shape[-2:]))
+        return F.relu(self.norm(finest), inplace=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyscene.decoders.base import Decoder
-from polyscene.decoders.blocks import ConvNormAct, resize
+from polyscene.decoders.blocks import Aspp, resize
 from polyscene.decoders.xtam import Merge, Transfer, extraction, xTAM
 from polyscene.heads import Head
 from polyscene.ranges import Amount, Positive
@@ -160,31 +160,6 @@ class Reflected(nn.Module):
     def forward(self, tensor: Tensor) -> Tensor:
         alone = min(tensor.shape[-2:]) < 2  # nothing to reflect
         return F.elu(self.conv(F.pad(tensor, (1, 1, 1, 1), mode="replicate" if alone else "reflect")), inplace=True)
-
-
-class Aspp(nn.Module):
-    """Atrous spatial pyramid pooling of DeepLabV3: a 1x1 convolution, dilated ones, and the mean over the picture."""
-
-    def __init__(self, in_channels: int, channels: int, rates: Sequence[int], dropout: float = 0.5) -> None:
-        super().__init__()
-        self.near = ConvNormAct(in_channels, channels, 1)
-        self.far = nn.ModuleList(ConvNormAct(in_channels, channels, dilation=rate) for rate in rates)
-        self.whole = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.whole_norm = nn.BatchNorm2d(channels)
-        self.merge = ConvNormAct((2 + len(rates)) * channels, channels, 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tensor: Tensor) -> Tensor:
-        whole = self.whole(tensor.mean((-2, -1), keepdim=True))
-        norm = self.whole_norm
-        if self.training and len(whole) == 1:  # one value has no variance: as in evaluation
-            whole = F.batch_norm(whole, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        else:
-            whole = norm(whole)
-        seen = F.relu(whole).expand(-1, -1, *tensor.shape[-2:])
-        maps = [self.near(tensor), *(far(tensor) for far in self.far), seen]
-        merged: Tensor = self.dropout(self.merge(torch.cat(maps, 1)))
-        return merged
 
 
 class Pairwise(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -52,6 +53,25 @@ class Encoder(nn.Module, ABC):
     def stages(self) -> list[Stage]:
         """One function a map of the pyramid, each from the map before it (the first from ``stem``), all NCHW."""
         raise ValueError(self._refusal())
+
+    @property
+    def stage_blocks(self) -> list[list[Stage]]:
+        """``stages``, each as the blocks it is a chain of, or as one where it cannot be taken apart."""
+        return [[stage] for stage in self.stages]
+
+    @torch.no_grad()
+    def outline(self) -> list[list[torch.Size]]:
+        """Shapes (1, c, h, w) after the stem, then after the blocks of every stage, of a small picture; nothing is
+        computed."""
+        twin = copy.deepcopy(self).to("meta").eval()
+        tensor = twin.stem(torch.empty(1, 3, 64, 96, device="meta"))
+        shapes = [[tensor.shape]]
+        for blocks in twin.stage_blocks:
+            shapes.append([])
+            for block in blocks:
+                tensor = block(tensor)
+                shapes[-1].append(tensor.shape)
+        return shapes
 
     def _refusal(self) -> str:
         return (

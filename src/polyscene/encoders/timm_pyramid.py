@@ -50,10 +50,17 @@ class TimmPyramid(Encoder):
 
     @property
     def stages(self) -> list[Stage]:
-        def stage(segment: nn.Sequential) -> Stage:
-            return lambda tensor: self._nchw(segment(self._native(tensor)))
+        return [self._stage(segment) for segment in self._segments()[1:]]
 
-        return [stage(segment) for segment in self._segments()[1:]]
+    @property
+    def stage_blocks(self) -> list[list[Stage]]:
+        return [
+            [self._stage(block) for module in segment for block in _taken_apart(module)]
+            for segment in self._segments()[1:]
+        ]
+
+    def _stage(self, module: nn.Module) -> Stage:
+        return lambda tensor: self._nchw(module(self._native(tensor)))
 
     def _segments(self) -> list[nn.Sequential]:
         """The chain cut after every map; the stem is what precedes the last module before the first cut."""
@@ -81,3 +88,14 @@ class TimmPyramid(Encoder):
 
     def _native(self, tensor: Tensor) -> Tensor:
         return tensor.permute(0, 2, 3, 1) if self._channels_last else tensor
+
+
+def _taken_apart(stage: nn.Module) -> list[nn.Module]:
+    """The blocks of a stage, if it is plainly a chain of them."""
+    if type(stage) is nn.Sequential:
+        return list(stage)
+    parts = dict(stage.named_children())
+    blocks = parts.get("blocks")
+    if isinstance(blocks, nn.Sequential) and list(parts) in (["blocks"], ["downsample", "blocks"]):
+        return [*list(parts.values())[:-1], *blocks]
+    return [stage]

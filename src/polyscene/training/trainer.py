@@ -152,5 +152,7 @@ def to_channels_last(model: nn.Module) -> None:
 
 
 def _encoder_norms(model: nn.Module) -> list[nn.Module]:
-    """Batch norms that came with the encoder; those of decoder and heads are new and must learn their statistics."""
-    return [part for name, part in model.named_modules() if name.startswith("encoder") and isinstance(part, NORMS)]
+    """Batch norms that came with the encoder; those of decoder and heads, and what a method puts between the stages of
+    the encoder, are new and must learn their statistics."""
+    own = [part for name, part in model.named_modules() if name.startswith("encoder.") and ".net." in name]
+    return [part for part in own if isinstance(part, NORMS)]
