@@ -1,129 +1,150 @@
-"""Decoders beside their public code: time and peak memory of forward and backward, one image, one thread.
+"""Decoders beside their public code, xTAM beside its materialised form: time and peak memory, one image, one thread.
 
-Prints one JSON line a row: python benchmarks/decoders.py [mti_net] [--reference DIR] [--size 448 576] [--bf16]
-DIR is a checkout of the public code: for mti_net of SimonVandenhende/Multi-Task-Learning-PyTorch. Candidates take
-turns; the time is the least of several rounds, in seconds of the processor; memory is the peak of a process that does
-two rounds, less what it held before. ``channels_last`` is the order in which pictures and weights come: ours trains in
-it by default, the public code in the other. Without DIR there are only rows of ours.
+One JSON line a row: python benchmarks/decoders.py {mti_net,invpt,xtam} [--reference DIR] [--bf16] [--size H W]
+Forward and backward; the time is the least of several rounds in which candidates take turns, in seconds of the
+processor; memory is the peak of two rounds in a process of its own less what it held before.
+
+``mti_net`` and ``invpt``: networks for NYUv2. DIR is a checkout of the public code, of
+SimonVandenhende/Multi-Task-Learning-PyTorch or prismformore/Multi-Task-Transformer (which needs einops); without it
+there are only rows of ours. ``channels_last`` is the order in which pictures and weights come: ours trains in it by
+default, the public code in the other.
+
+``xtam``: cross-task attention, the branch and the block around it, with the matrix of weights materialised and without
+it; then the exchange between --tasks tasks, pairwise and through a hub. The size is the picture's; features have half
+of it, the attention an eighth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import resource
-import sys
+import math
 import time
-import types
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from unittest import mock
 
-import numpy
+import _public
 import torch
-import yaml
+from _turns import Build, Round, measure
 from torch import Tensor, nn
 
+from polyscene.decoders import xtam
+from polyscene.decoders.blocks import resize
+from polyscene.decoders.dense_mtl import Hub, Pairwise
 from polyscene.model import create_model
 
-CHANNELS = {"semseg": 40, "depth": 1, "normals": 3, "edge": 1}
-Outputs = Callable[[nn.Module, Tensor], list[Tensor]]
+ENCODERS = {"mti_net": "hrnet_w18_small_v2", "invpt": "vit_base_patch16_384"}
+ORDERS = {"mti_net": ("", ", channels_last"), "invpt": ("",)}
+CHANNELS = 128
+"""Of the maps that xTAM exchanges."""
 
 
-def ours(decoder: str) -> tuple[nn.Module, Outputs]:
+# -- whole networks ----------------------------------------------------------------------------------------------------
+def ours(decoder: str, size: tuple[int, int], encoder: str) -> _public.Network:
+    options = {"upsample": "bilinear"} if decoder == "mti_net" else {"img_size": list(size)}
+
     def outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
         predictions = model(images[:, None])
-        early = [raw for auxiliary in predictions.auxiliary for raw in auxiliary.maps.values()]
-        return [*predictions.final.values(), *early]
+        early = [raw.flatten(0, 1) for auxiliary in predictions.auxiliary for raw in auxiliary.maps.values()]
+        if decoder == "invpt":  # the public code gives them at the picture's size
+            early = [resize(raw, images.shape[-2:]) for raw in early]
+        return [*(raw.flatten(0, 1) for raw in predictions.final.values()), *early]
 
-    return create_model("nyuv2", {"name": "hrnet_w18_small_v2", "upsample": "bilinear"}, decoder), outputs
-
-
-def reference_mti_net(folder: str) -> tuple[nn.Module, Outputs]:
-    unused = {"torchvision.models.utils": ["load_state_dict_from_url"], "termcolor": ["colored"]}
-    for name, functions in unused.items():
-        module = types.ModuleType(name)
-        module.__dict__.update(dict.fromkeys(functions))
-        sys.modules[name] = module
-    vars(numpy)["int"] = int  # which it had when that code was written
-    sys.path.insert(0, folder)
-    from models.mti_net import MTINet  # type: ignore[import-not-found]
-    from models.seg_hrnet import HighResolutionHead, HighResolutionNet  # type: ignore[import-not-found]
-
-    widths = [18, 36, 72, 144]
-    names = types.SimpleNamespace(NAMES=list(CHANNELS), NUM_OUTPUT=CHANNELS)
-    backbone = HighResolutionNet(yaml.safe_load((Path(folder) / "models/model_info/hrnet_w18.yml").read_text()))
-    heads = nn.ModuleDict({name: HighResolutionHead(widths, count) for name, count in CHANNELS.items()})
-    model: nn.Module = MTINet(types.SimpleNamespace(TASKS=names, AUXILARY_TASKS=names), backbone, widths, heads)
-
-    def outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
-        found: dict[str, Any] = model(images)
-        scales = found["deep_supervision"].values()
-        return [found[name] for name in CHANNELS] + [scale[name] for scale in scales for name in CHANNELS]
-
-    return model, outputs
+    return create_model("nyuv2", {"name": encoder, **options}, decoder), outputs
 
 
-REFERENCES = {"mti_net": reference_mti_net}
+def network(name: str, decoder: str, checkout: str | None, size: tuple[int, int], encoder: str, bf16: bool) -> Round:
+    torch.manual_seed(0)
+    whose, _, order = name.partition(", ")
+    made = getattr(_public, decoder)(checkout, size, encoder) if whose == "public" else ours(decoder, size, encoder)
+    layout = torch.channels_last if order else torch.contiguous_format
+    model, outputs = made[0].train().to(memory_format=layout), made[1]
+    images = torch.rand(1, 3, *size).contiguous(memory_format=layout)
 
-
-class Candidate:
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        kind, _, order = name.partition(", ")
-        torch.manual_seed(0)
-        made = ours(options.decoder) if kind == "ours" else REFERENCES[options.decoder](options.reference)
-        layout = torch.channels_last if order else torch.contiguous_format
-        self.model, self.outputs = made[0].train().to(memory_format=layout), made[1]
-        self.images = torch.rand(1, 3, *options.size).contiguous(memory_format=layout)
-        self.bf16 = options.bf16
-
-    def round(self) -> tuple[float, float]:
-        """Seconds forward and backward."""
+    def run() -> tuple[float, float]:
         start = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            maps = self.outputs(self.model, self.images)
-            total = torch.stack([raw.float().mean() for raw in maps]).sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = torch.stack([raw.float().square().mean() for raw in outputs(model, images)]).sum()
         middle = time.process_time()
-        total.backward()
+        loss.backward()
         return middle - start, time.process_time() - middle
 
+    return run
 
-def peak(name: str, options: argparse.Namespace) -> float:
-    """MB above what the process needed before its first round."""
-    torch.set_num_threads(1)
-    candidate = Candidate(name, options)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
-        candidate.round()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+
+def networks(options: argparse.Namespace) -> None:
+    decoder, size = options.decoder, tuple(options.size or (448, 576))
+    encoder = options.encoder or ENCODERS[decoder]
+    whose = ["public", "ours"] if options.reference else ["ours"]
+    names = [f"{who}{order}" for who in whose for order in ORDERS[decoder]]
+    fixed = decoder, options.reference, size, encoder, options.bf16
+    report(
+        {name: partial(network, name, *fixed) for name in names},
+        options.rounds,
+        {"decoder": decoder, "encoder": encoder, "size": list(size), "bf16": options.bf16},
+        ("forward", "backward"),
+    )
+
+
+# -- xTAM --------------------------------------------------------------------------------------------------------------
+def materialised(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scores = query.flatten(2).transpose(1, 2) @ key.flatten(2) / math.sqrt(query.shape[1])
+    return (value.flatten(2) @ scores.softmax(-1).transpose(1, 2)).unflatten(2, query.shape[-2:])
+
+
+def exchange(form: str, what: str, tasks: int, size: tuple[int, int]) -> Round:
+    torch.manual_seed(0)
+    height, width = (side // (8 if what == "attention" else 2) for side in size)
+    maps = [torch.randn(1, CHANNELS, height, width, requires_grad=True) for _ in range(tasks)]
+    blocks: dict[str, Callable[[], nn.Module]] = {
+        "correlation": lambda: xtam.Correlation(CHANNELS),
+        "xTAM": lambda: xtam.xTAM(CHANNELS),
+        "exchange": lambda: (Hub if form == "hub" else Pairwise)([str(i) for i in range(tasks)], CHANNELS, "add"),
+    }
+    block = blocks[what]() if what in blocks else None
+
+    def run() -> tuple[float]:
+        start = time.process_time()
+        with mock.patch.object(xtam, "attend", materialised if form == "materialised" else xtam.attend):
+            if what == "exchange" and block is not None:
+                out = torch.stack(list(block({str(i): each for i, each in enumerate(maps)}).values()))
+            else:
+                out = (xtam.attend if block is None else block)(*maps)
+            out.backward(torch.ones_like(out))
+        return (time.process_time() - start,)
+
+    return run
+
+
+def exchanges(options: argparse.Namespace) -> None:
+    size = tuple(options.size or (512, 1024))
+    half = tuple(side // 2 for side in size)
+    cases = [(what, 3 if what == "attention" else 2, size) for what in ("attention", "correlation", "xTAM")]
+    for what, tasks, of in [*cases, *(("exchange", tasks, half) for tasks in options.tasks)]:
+        forms = ("pairwise", "hub") if what == "exchange" else ("materialised", "ours")
+        about = {"what": what, "size": list(of)} | ({"tasks": tasks} if what == "exchange" else {})
+        report({form: partial(exchange, form, what, tasks, of) for form in forms}, options.rounds, about, ("round",))
+
+
+def report(builds: Mapping[str, Build], rounds: int, about: dict[str, object], phases: tuple[str, ...]) -> None:
+    found = measure(builds, rounds)
+    first = next(iter(found.values())) if len(found) > 1 else None
+    for name, measured in found.items():
+        print(json.dumps({**about, "name": name, **measured.row(phases, first)}), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("decoder", nargs="?", choices=REFERENCES, default="mti_net")
-    parser.add_argument("--reference")
-    parser.add_argument("--size", type=int, nargs=2, default=(448, 576))
+    parser.add_argument("decoder", choices=(*ENCODERS, "xtam"))
+    parser.add_argument("--reference", help="a checkout of the public code")
+    parser.add_argument("--encoder", help="of our and of InvPT's public network; vit_large_patch16_384 for InvPT-L")
+    parser.add_argument("--size", type=int, nargs=2)
+    parser.add_argument("--tasks", type=int, nargs="*", default=(2, 3, 4, 6, 8))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", help="all under bf16 autocast")
+    parser.add_argument("--bf16", action="store_true", help="networks under bf16 autocast")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    kinds = ["ours", "reference"] if options.reference else ["ours"]
-    names = [f"{kind}{order}" for kind in kinds for order in ("", ", channels_last")]
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {name: pool.apply(peak, (name, options)) for name in names}
-    candidates = {name: Candidate(name, options) for name in names}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for _ in range(options.rounds):
-        for name, candidate in candidates.items():
-            times[name].append(candidate.round())
-            candidate.model.zero_grad(set_to_none=True)
-    best = {name: [min(part) for part in zip(*rounds, strict=True)] for name, rounds in times.items()}
-    for name, (forward, backward) in best.items():
-        row = {"decoder": options.decoder, "name": name, "size": list(options.size), "bf16": options.bf16}
-        row |= {"forward_s": round(forward, 3), "backward_s": round(backward, 3), "peak_mb": round(memory[name])}
-        row |= {"times_faster": round(sum(best["reference"]) / (forward + backward), 2)} if options.reference else {}
-        print(json.dumps(row), flush=True)
+    exchanges(options) if options.decoder == "xtam" else networks(options)
 
 
 if __name__ == "__main__":
