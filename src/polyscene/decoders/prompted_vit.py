@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,16 +70,19 @@ class PromptedViT(Encoder):
 
 def _plain_vit(encoder: Encoder) -> Any:
     net = encoder.net if isinstance(encoder, TimmViT) else None
-    if (
-        not isinstance(net, VisionTransformer)
-        or net.pos_embed is None
-        or any(type(block) is not Block or type(block.attn) is not Attention for block in net.blocks)
-    ):
+    if not isinstance(net, VisionTransformer) or net.pos_embed is None or not all(map(_is_plain, net.blocks)):
         raise ValueError(
             f"taskprompter puts prompts among the tokens of a plain ViT, which the encoder {encoder.name!r} is not; "
             "take one such as vit_base_patch16_384"
         )
     return net
+
+
+def _is_plain(block: nn.Module) -> bool:
+    attention = getattr(block, "attn", None)
+    extras = (getattr(attention, name, None) for name in ("norm", "gate"))  # after the attention, in some
+    known = type(block) is Block and type(attention) is Attention
+    return known and all(extra is None or isinstance(extra, nn.Identity) for extra in extras)
 
 
 class _Layer(nn.Module):
