@@ -13,7 +13,7 @@ import torch
 
 from polyscene.model import create_model
 from polyscene.objective import Objective
-from polyscene.types import Camera, Sample, Target
+from polyscene.training.cost import random_batch
 
 
 def main() -> None:
@@ -52,17 +52,6 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     row = {**shape, "batch": options.batch, "threads": options.threads, "parameters": parameters, **medians}
     print(json.dumps({**row, "ms_per_image": round(sum(medians.values()), 2)}), flush=True)
-
-
-def random_batch(tasks: dict, batch: int, height: int, width: int) -> Sample:
-    def target(name: str) -> Target:
-        task, shape = tasks[name], (batch, 1, tasks[name].value_channels, height, width)
-        value = torch.randint(0, len(task.classes), shape) if task.classes else torch.rand(shape)
-        return Target(value, torch.ones(batch, 1, 1, height, width, dtype=torch.bool))
-
-    yes = torch.ones(batch, 1, dtype=torch.bool)
-    camera = Camera(torch.eye(3).expand(batch, 1, 3, 3), torch.eye(4).expand(batch, 1, 4, 4), ~yes)
-    return Sample(torch.rand(batch, 1, 3, height, width), {name: target(name) for name in tasks}, camera, yes, "random")
 
 
 if __name__ == "__main__":
