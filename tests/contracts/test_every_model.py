@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from functools import cache
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,13 +22,14 @@ from every_part import (
     install_doubles,
     pairwise,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyscene import encoders, parts
-from polyscene.decoders import enlarged_conv
+from polyscene.decoders import enlarged_conv, single_task
 from polyscene.encoders import build
 from polyscene.encoders.base import Encoder
+from polyscene.encoders.timm_pyramid import TimmPyramid
 from polyscene.model import MultiTaskModel, create_model, from_description
 from polyscene.necks import NECKS
 from polyscene.necks.base import Neck
@@ -54,7 +56,32 @@ def cache_by_shape(forward: Callable[[Tensor], Features]) -> Callable[[Tensor], 
     return lambda images: known.get(images.shape) or known.setdefault(images.shape, forward(images))
 
 
-SHAPES: dict[Hashable, Any] = {}  # what necks made of shapes
+SHAPES: dict[Hashable, Any] = {}  # what necks and stages made of shapes
+
+
+def run_stages_once(patch: pytest.MonkeyPatch) -> None:
+    """Where a method acts between them, for equal shapes and for all copies of an encoder."""
+    stage_of, outline_of = TimmPyramid._stage, Encoder.outline
+
+    def stage(encoder: TimmPyramid, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        parts = tuple(module.children()) or module  # a key that keeps them alive, so that no other is taken for them
+        run = stage_of(encoder, module)
+
+        def remembered(tensor: Tensor) -> Tensor:
+            if (parts, tensor.shape) not in SHAPES:
+                SHAPES[parts, tensor.shape] = run(tensor)
+            return SHAPES[parts, tensor.shape]
+
+        return remembered
+
+    def outline(encoder: Encoder) -> list[list[torch.Size]]:
+        if encoder.name not in SHAPES:
+            SHAPES[encoder.name] = outline_of(encoder)
+        return SHAPES[encoder.name]
+
+    patch.setattr(single_task, "copy", SimpleNamespace(deepcopy=lambda encoder: encoder))
+    patch.setattr(TimmPyramid, "_stage", stage)
+    patch.setattr(Encoder, "outline", outline)
 
 
 def run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,6 +111,7 @@ TAKEN = [pair for pair in product(ENCODERS, DECODER_NAMES) if pair not in REFUSE
 def test_shapes_of_the_full_product(kind: str, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of encoders, necks, decoders and regularizers; task sets and numbers of views take turns."""
     monkeypatch.setattr(encoders, "build", shapes_only)
+    run_stages_once(monkeypatch)
     monkeypatch.setattr(F, "interpolate", empty_of_size)
     monkeypatch.setattr(torch, "batch_norm", lambda tensor, *_: torch.empty_like(tensor))  # torch's own is slow there
     monkeypatch.setattr(enlarged_conv, "_taps", lambda old, new, _, like: like.new_empty(new, 3, old))  # so are these
