@@ -11,7 +11,7 @@ from tests.data.streets import SIZE, noise, off_the_wall, save, wall_depth
 
 from polyscene.data.base import BadSample
 from polyscene.data.cityscapes import GROUPS, LABELS, Cityscapes
-from polyscene.data.streets import CLASSES_13, GROUPS_7, GROUPS_8, chosen
+from polyscene.data.driving import CLASSES_13, GROUPS_7, GROUPS_8, chosen
 from polyscene.tasks.sets import CITYSCAPES_CLASSES, SYNTHIA_CLASSES
 
 FX, FY, CX, CY, BASELINE = 300.0, 290.0, 24.5, 15.0, 0.22

@@ -8,7 +8,7 @@ import torch
 from tests.data.streets import SIZE, noise, off_the_wall, save, wall_depth
 
 from polyscene.data.base import BadSample
-from polyscene.data.streets import GROUPS_7
+from polyscene.data.driving import GROUPS_7
 from polyscene.data.synthia import HELD_OUT, INTRINSICS, LABELS, Synthia
 from polyscene.geometry.camera import resize_intrinsics
 from polyscene.tasks.sets import SYNTHIA_CLASSES

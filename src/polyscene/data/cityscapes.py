@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyscene.data import cameras, labels
 from polyscene.data.base import BadSample
-from polyscene.data.streets import CLASSES_13, GROUPS_7, GROUPS_8, Streets, alone, chosen, nearest_first
+from polyscene.data.driving import CLASSES_13, GROUPS_7, GROUPS_8, Streets, alone, chosen, nearest_first
 from polyscene.ranges import Count
 from polyscene.tasks.sets import CITYSCAPES, CITYSCAPES_CLASSES, SYNTHIA_CLASSES
 from polyscene.types import Target

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyscene.data import labels
 from polyscene.data.base import BadSample
-from polyscene.data.streets import CLASSES_13, GROUPS_7, Streets, alone, chosen
+from polyscene.data.driving import CLASSES_13, GROUPS_7, Streets, alone, chosen
 from polyscene.geometry.camera import resize_intrinsics
 from polyscene.tasks.sets import SYNTHIA, SYNTHIA_CLASSES
 from polyscene.types import Target

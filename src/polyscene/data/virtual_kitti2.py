@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyscene.data import cameras, labels
 from polyscene.data.base import BadSample
-from polyscene.data.streets import Streets, alone, chosen, nearest_first
+from polyscene.data.driving import Streets, alone, chosen, nearest_first
 from polyscene.ranges import Count
 from polyscene.tasks.sets import VIRTUAL_KITTI2, VIRTUAL_KITTI2_CLASSES
 from polyscene.types import Target
