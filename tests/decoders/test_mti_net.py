@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from polyscene import encoders
 from polyscene.convert.base import convert, load, raw
 from polyscene.convert.mti_net import MtiNet as Converter
-from polyscene.decoders.blocks import resize
-from polyscene.decoders.mti_net import Aggregation, Distillation, Entry, MtiNet, Propagation
+from polyscene.decoders.blocks import Concat, resize
+from polyscene.decoders.mti_net import Entry, MtiNet, Propagation
 from polyscene.model import create_model
 from polyscene.tasks.sets import resolve
 from polyscene.types import Features
@@ -93,29 +93,12 @@ def test_propagation(compatible: bool, tasks: int) -> None:
     torch.testing.assert_close(module(together), expected)
 
 
-def test_distillation_by_pairs() -> None:
-    tasks, channels = 3, 5
-    module = Distillation(tasks, channels).double()
-    maps = [torch.randn(2, channels, 6, 7, dtype=torch.float64) for _ in range(tasks)]
-    expected = list(maps)
-    for source, conv in enumerate(module.send):
-        values, gates = conv.weight.unflatten(0, (2, tasks - 1, channels))
-        others = [target for target in range(tasks) if target != source]
-        for target, value, gate in zip(others, values, gates, strict=True):
-            message, opening = (F.conv2d(maps[source], weight, padding=1) for weight in (value, gate))
-            expected[target] = expected[target] + message * opening.sigmoid()
-    for found, wanted in zip(module(maps), expected, strict=True):
-        torch.testing.assert_close(found, wanted)
-    alone = [maps[0]]
-    assert Distillation(1, channels).double()(alone)[0] is alone[0]
-
-
 def test_aggregation_as_concatenation() -> None:
-    module = Aggregation(SMALL).double().eval()
+    module = Concat(SMALL, sum(SMALL)).double().eval()
     maps = [tensor.double() for tensor in pyramid(SMALL, 50, 70).maps]
     together = torch.cat([resize(tensor, maps[0].shape[-2:]) for tensor in maps], 1)
     weight = torch.cat([conv.weight for conv in module.mix], 1)
-    torch.testing.assert_close(module(tuple(maps)), module.norm(F.conv2d(together, weight)).relu())
+    torch.testing.assert_close(module(maps), module.norm(F.conv2d(together, weight)).relu())
 
 
 def test_entry_as_a_block_a_task() -> None:

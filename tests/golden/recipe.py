@@ -34,7 +34,7 @@ def state_dict(name: str) -> dict[str, Tensor]:
 
 def tensor(key: str, shape: list[int], gain: float = 1.0) -> Tensor:
     """The weights behind one name, which seeds them."""
-    leaf = key.rpartition(".")[2]
+    parent, leaf = ["", *key.split(".")][-2:]
     if leaf == "num_batches_tracked":
         return torch.zeros(shape, dtype=torch.int64)
     z = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode()))).standard_normal(shape)
@@ -48,7 +48,7 @@ def tensor(key: str, shape: list[int], gain: float = 1.0) -> Tensor:
         z = rows.reshape(shape) * (gain / np.sqrt(fan_in))
     elif leaf == "weight":
         z = 1 + 0.1 * z
-    elif leaf == "alpha":
+    elif leaf == "alpha" or parent == "weights":
         z = 0.5 * z
     else:
         z = 0.1 * z

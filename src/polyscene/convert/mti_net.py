@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from polyscene.convert.base import Converter, Source, State, joined, prefixed
+from polyscene.convert.hrnet import HRNET, below, concat, distillation
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.types import Predictions
 
@@ -19,7 +17,7 @@ class MtiNet(Converter):
     def build(self) -> MultiTaskModel:
         return create_model(
             list(self.tasks.values()),
-            {"name": "hrnet_w18_small_v2", "upsample": "bilinear"},
+            HRNET,
             {"name": "mti_net", "reference_compatible": True},
         )
 
@@ -34,13 +32,15 @@ class MtiNet(Converter):
         ours = prefixed("encoder.net.", source.under("backbone."))
         for scale in SCALES:
             ours |= prefixed(f"decoder.scales.{scale}.", self._initial(source, f"scale_{scale}."))
-            ours |= prefixed(f"decoder.distil.{scale}.", self._distillation(source, f"distillation_scale_{scale}."))
+            ours |= prefixed(
+                f"decoder.distil.{scale}.", distillation(source, f"distillation_scale_{scale}.", self.tasks)
+            )
         for scale in SCALES[1:]:
             ours |= prefixed(f"decoder.propagate.{scale - 1}.", self._propagation(source, f"fpm_scale_{scale}."))
         for name, task in self.ours.items():
             layers = source.under(f"heads.{name}.last_layer.")
-            ours |= prefixed(f"heads.{task}.project.", _below("3.", layers))
-            ours |= prefixed(f"decoder.aggregate.{task}.", self._aggregation(layers, ours))
+            ours |= prefixed(f"heads.{task}.project.", below("3.", layers))
+            ours |= prefixed(f"decoder.aggregate.{task}.", concat(layers))
         return ours
 
     def _initial(self, source: Source, prefix: str) -> State:
@@ -60,7 +60,7 @@ class MtiNet(Converter):
                 ours = key.partition(".")[0]
                 weight = entry.pop(f"{key}.weight")
                 entry[f"{ours}.weight"], entry[f"{ours}_coarser.weight"] = weight[:, :channels], weight[:, channels:]
-            entry |= {f"shortcut_norm.{key}": entry.pop(f"shortcut.1.{key}") for key in _below("shortcut.1.", first)}
+            entry |= {f"shortcut_norm.{key}": entry.pop(f"shortcut.1.{key}") for key in below("shortcut.1.", first)}
         return prefixed("enter.", entry) | prefixed("settle.", second) | predictions
 
     def _propagation(self, source: Source, prefix: str) -> State:
@@ -75,37 +75,8 @@ class MtiNet(Converter):
             for key, tensor in gates.items()
         }
 
-    def _distillation(self, source: Source, prefix: str) -> State:
-        """The reference's weights by target and source, ours by source alone."""
-        if len(self.tasks) == 1:
-            return {}
-        pair = f"{prefix}self_attention.{{}}.{{}}.{{}}.weight"
-        return {
-            f"send.{place}.weight": torch.cat(
-                [
-                    source.take(pair.format(target, sender, kind))
-                    for kind in ("conv", "attention.0")
-                    for target in self.tasks
-                    if target != sender
-                ]
-            )
-            for place, sender in enumerate(self.tasks)
-        }
-
-    def _aggregation(self, layers: State, ours: State) -> State:
-        """One convolution a scale; its bias, which the norm takes away again, as a shift of the mean."""
-        widths = [ours[f"decoder.scales.{scale}.settle.conv1.weight"].shape[1] for scale in SCALES]
-        mixes = layers["0.weight"].split(widths, 1)
-        norm: dict[str, Any] = _below("1.", layers)
-        norm["running_mean"] = norm["running_mean"] - layers["0.bias"]
-        return {f"mix.{scale}.weight": weight for scale, weight in enumerate(mixes)} | prefixed("norm.", norm)
-
 
 def _block(state: State) -> State:
     names = {"bn1": "norm1", "bn2": "norm2", "downsample": "shortcut"}
     parts = {key: key.partition(".") for key in state}
     return {f"{names.get(head, head)}.{rest}": state[key] for key, (head, _, rest) in parts.items()}
-
-
-def _below(prefix: str, state: State) -> State:
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -161,7 +161,7 @@ class Concat(nn.Module):
         self.mix = nn.ModuleList(nn.Conv2d(width, channels, 1, bias=False) for width in in_channels)
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         finest, *coarser = (conv(tensor) for conv, tensor in zip(self.mix, maps, strict=True))
         for tensor in coarser:
             finest = finest.add_(resize(tensor, finest.shape[-2:]))

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyscene.decoders.base import Decoder
-from polyscene.decoders.blocks import resize
+from polyscene.decoders.blocks import Concat, resize
+from polyscene.decoders.pad_net import Distillation
 from polyscene.tasks import Task
 from polyscene.types import Auxiliary, Features
 
@@ -53,7 +54,7 @@ class MtiNet(Decoder):
         self.scales = nn.ModuleList([*(Initial(tasks, *pair) for pair in finer), Initial(tasks, in_channels[-1])])
         self.propagate = nn.ModuleList(Propagation(count, width, reference_compatible) for width in in_channels[1:])
         self.distil = nn.ModuleList(Distillation(count, width) for width in in_channels)
-        self.aggregate = nn.ModuleDict({name: Aggregation(in_channels) for name in tasks})
+        self.aggregate = nn.ModuleDict({name: Concat(in_channels, sum(in_channels)) for name in tasks})
         self.channels = dict.fromkeys(tasks, sum(in_channels))
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
@@ -158,42 +159,6 @@ class Propagation(nn.Module):
         shared = self.reduce(attention.to(together.dtype) * together)
         gates = self.gate(shared.mean((2, 3), keepdim=True))
         return torch.addcmul(together, gates, shared.repeat(1, self.tasks, 1, 1))
-
-
-class Distillation(nn.Module):
-    """Each task's features, and what it takes of every other's: a convolution of these behind a gate of its own."""
-
-    def __init__(self, tasks: int, channels: int) -> None:
-        super().__init__()
-        others = tasks - 1
-        self.channels = channels
-        # for each source: features for every other task in their order, then the gates
-        self.send = nn.ModuleList(_conv(channels, 2 * others * channels, 3) for _ in range(tasks if others else 0))
-
-    def forward(self, by_task: list[Tensor]) -> list[Tensor]:
-        received = list(by_task)
-        for source, conv in enumerate(self.send):
-            parts = F.glu(conv(by_task[source]), 1).split(self.channels, 1)
-            targets = [target for target in range(len(by_task)) if target != source]
-            for target, part in zip(targets, parts, strict=True):
-                received[target] = received[target] + part
-        return received
-
-
-class Aggregation(nn.Module):
-    """One task's features of all scales as one map of the finest."""
-
-    def __init__(self, in_channels: tuple[int, ...]) -> None:
-        super().__init__()
-        width = sum(in_channels)
-        self.mix = nn.ModuleList(_conv(channels, width, 1) for channels in in_channels)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        finest, *coarser = (conv(tensor) for conv, tensor in zip(self.mix, maps, strict=True))
-        for tensor in coarser:
-            finest = finest.add_(resize(tensor, finest.shape[-2:]))
-        return F.relu(self.norm(finest), inplace=True)
 
 
 def _conv(in_channels: int, channels: int, kernel: int, groups: int = 1) -> nn.Conv2d:

@@ -22,6 +22,10 @@ class MultiHead(Decoder):
     ``channels`` is the width of the fused map and of the branches, which are ``depth`` 3x3 convolutions deep;
     ``fuse`` says how the pyramid becomes one map, at stride 4; ``context`` lets the coarsest level see the whole
     picture: by averages, or by ``context_depth`` blocks of self-attention with ``context_channels``.
+
+    ``separate`` gives every task a fused map of its own. With ``fuse: concat``, ``context: none``, ``depth: 0`` and as
+    many ``channels`` as the pyramid has in all, this is HRNet's own head (Sun et al., "High-Resolution Representations
+    for Labeling Pixels and Regions", 2019), the multi-task baseline of the survey of Vandenhende et al., TPAMI 2021.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class MultiHead(Decoder):
         context_channels: Count = 128,
         context_depth: Count = 2,
         depth: Annotated[int, Field(ge=0)] = 1,
+        separate: bool = False,
     ) -> None:
         super().__init__()
         if fuse not in get_args(Fuse) or context not in get_args(Context):
@@ -50,7 +55,13 @@ class MultiHead(Decoder):
             see = PooledContext(context_channels) if pool else AttentionContext(context_channels, context_depth)
             self.context = nn.Sequential(ConvNormAct(coarsest, context_channels, 1), see)
             coarsest = context_channels
-        self.fuse = (Fpn if fuse == "fpn" else Concat)((*finer, coarsest), channels)
+        self.separate = separate
+        kind, widths = Fpn if fuse == "fpn" else Concat, (*finer, coarsest)
+        self.fuse: nn.Module
+        if separate:
+            self.fuse = nn.ModuleDict({name: kind(widths, channels) for name in tasks})
+        else:
+            self.fuse = kind(widths, channels)
         doublings = max(0, round(math.log2(strides[0] / 4)))  # plain ViTs have nothing finer than stride 14 or 16
         self.refine = nn.ModuleList(ConvNormAct(channels, channels) for _ in range(doublings))
         self.branches = nn.ModuleDict(
@@ -59,7 +70,14 @@ class MultiHead(Decoder):
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
         *finer, coarsest = features.maps
-        fused = self.fuse([*finer, self.context(coarsest)])
+        maps = [*finer, self.context(coarsest)]
+        if self.separate:
+            fused = {name: self._refined(fuse(maps)) for name, fuse in self.fuse.named_children()}
+        else:
+            fused = dict.fromkeys(self.branches, self._refined(self.fuse(maps)))
+        return {name: branch(fused[name]) for name, branch in self.branches.items()}, []
+
+    def _refined(self, fused: Tensor) -> Tensor:
         for conv in self.refine:
             fused = conv(resize(fused, (2 * fused.shape[-2], 2 * fused.shape[-1])))
-        return {name: branch(fused) for name, branch in self.branches.items()}, []
+        return fused

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyscene.decoders import winograd
+from polyscene.decoders.winograd import conv3x3
+
+WIDE = (64, 128)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def arguments(batch: int, channels: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    maps = torch.randn(batch, channels[0], *size, requires_grad=True)
+    return maps, (torch.randn(channels[1], channels[0], 3, 3) / 24).requires_grad_()
+
+
+@pytest.mark.parametrize("channels", [WIDE, (65, 300)])
+@pytest.mark.parametrize("size", [(32, 32), (33, 46), (31, 35)])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_and_its_gradients(
+    channels: tuple[int, int], size: tuple[int, int], order: torch.memory_format
+) -> None:
+    maps, weight = arguments(2, channels, size)
+    with mock.patch.object(winograd.F, "conv2d", side_effect=AssertionError("not the fast one")):
+        found = conv3x3(maps.to(memory_format=order), weight)
+    wanted = F.conv2d(maps.double(), weight.double(), padding=1)
+    assert found.shape == wanted.shape
+    above = torch.randn_like(found)
+    gradients = torch.autograd.grad(found, (maps, weight), above)
+    exact = torch.autograd.grad(wanted, (maps, weight), above.double())
+    for one, other in zip((found, *gradients), (wanted, *exact), strict=True):
+        assert (one - other).abs().max() < 1e-4 * other.std()
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kind"),
+    [((32, 128), (40, 40), torch.float32), (WIDE, (16, 16), torch.float32), (WIDE, (40, 40), torch.float64)],
+)
+def test_others_are_left_to_torch(channels: tuple[int, int], size: tuple[int, int], kind: torch.dtype) -> None:
+    maps, weight = (tensor.to(kind) for tensor in arguments(1, channels, size))
+    assert torch.equal(conv3x3(maps, weight), F.conv2d(maps, weight, padding=1))
+
+
+def test_autocast_is_left_to_torch() -> None:
+    maps, weight = arguments(1, WIDE, (40, 40))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv3x3(maps, weight).dtype == torch.bfloat16
