@@ -109,7 +109,7 @@ def exact(options: argparse.Namespace) -> None:
         counts = metric.counts()
         true, radius = thin(truth), 0.0075 * math.hypot(*truth.shape)
         for k in range(0, 99, 11):
-            kept = thin(prediction >= metric.protocol.thresholds[k])
+            kept = thin(prediction >= metric.counting.thresholds[k])
             largest = _flow.largest(*_flow.pairs(kept, true, radius)[:2])
             found = {int(counts[name][0, k]) for name in ("matched_prediction", "matched_truth")}
             wrong += found != {largest} or int(counts["total_prediction"][0, k]) != int(kept.sum())
@@ -136,17 +136,17 @@ def speed(options: argparse.Namespace) -> None:
             ours.append(min(took))
             if reference is None:
                 continue
-            counts, protocol = metric.counts(), metric.protocol
+            counts, counting = metric.counts(), metric.counting
             score, true, spent = suppress(prediction), thin(truth), 0.0
-            chosen = range(options.step // 2, len(protocol.thresholds), options.step)  # from the middle of a step
+            chosen = range(options.step // 2, len(counting.thresholds), options.step)  # from the middle of a step
             theirs = []
             for k in chosen:
-                threshold = score.dtype.type(protocol.thresholds[k])
-                kept = thin(score > threshold if protocol.strict else score >= threshold)
+                threshold = score.dtype.type(counting.thresholds[k])
+                kept = thin(score > threshold if counting.strict else score >= threshold)
                 began = time.process_time()
                 theirs.append(reference(kept, true, max_dist))
                 spent += time.process_time() - began
-            spent *= len(protocol.thresholds) / len(chosen)
+            spent *= len(counting.thresholds) / len(chosen)
             ratios.append(spent / min(took))
             matched = counts["matched_truth"][0, list(chosen)]
             differs.append(int(np.abs(matched - theirs).max()))

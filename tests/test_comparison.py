@@ -13,8 +13,9 @@ import torch
 import yaml
 from tests import walls
 
-from polyscene import cli, comparison, published, tables, weights
-from polyscene.judgement import Judged, Judgement
+from polyscene import cli, comparison, tables, weights
+from polyscene.comparison import published
+from polyscene.evaluate.judgement import Judged, Judgement
 from polyscene.metrics.delta import delta
 from polyscene.model import create_model
 from polyscene.necks import matching

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polyscene import cli, transforms, verdict, weights
+from polyscene import cli, transforms, weights
 from polyscene import evaluate as evaluation
 from polyscene.config import Part, Source
 from polyscene.data import DATASETS, sources
 from polyscene.data.base import Dataset
 from polyscene.data.loader import Loader
+from polyscene.evaluate import command
 from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.metrics.boundary import BoundaryMetric
 from polyscene.model import create_model
@@ -147,7 +148,7 @@ def test_the_command_prints_floors_and_protocol_and_writes_json(
         f"name: kitchen\nroot: {real_data / 'kitchen_rgbd'}\nimages: rgb/{{id}}.jpg\n"
         "tasks: {depth: {path: 'depth/{id}.png', scale: 0.001, invalid: 0}}\nsplits: {val: {last: 0.05}}\n"
     )
-    verdict.run(tmp_path / "net", str(about), split="val", limit=1, device="cpu")
+    command.run(tmp_path / "net", str(about), split="val", limit=1, device="cpu")
     told = capsys.readouterr().out
     assert "place only" in told and "32x64" in told and "ratio of medians" in told
     found = json.loads((tmp_path / "net" / "metrics.json").read_text())["sources"]["kitchen"]
@@ -238,7 +239,7 @@ def test_exact_edges_take_the_reach_of_the_data_set(net: Path, monkeypatch: pyte
     asked: list[int | None] = []
     monkeypatch.setattr(BoundaryMetric, "share", lambda self, workers: asked.append(workers))
     root = net.parent / "files"
-    verdict.run(net, "stored", root=root, edges="exact", device="cpu", limit=1, workers=3)
+    command.run(net, "stored", root=root, edges="exact", device="cpu", limit=1, workers=3)
     found = told(net)
     assert found["tasks"]["edges"]["headline"] == "odsF" and "within 0.02 of" in found["tasks"]["edges"]["words"]
     assert found["figures"]["edges"]["odsF"] >= 0 and asked == [3]
@@ -247,26 +248,26 @@ def test_exact_edges_take_the_reach_of_the_data_set(net: Path, monkeypatch: pyte
 
 def test_what_nothing_defines_is_undefined(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (net.parent / "alone.yaml").write_text("depth: 0.5\nnormals: 20\n")
-    verdict.run(net, "unlabelled", root=net.parent / "files", device="cpu", baseline=[net.parent / "alone.yaml"])
+    command.run(net, "unlabelled", root=net.parent / "files", device="cpu", baseline=[net.parent / "alone.yaml"])
     found = told(net)
     assert found["figures"]["depth"]["RMSE"] is None and found["tasks"]["depth"]["pixels"] == 0
     assert found["delta"] is None and found["figures"]["normals"]["mean"] > 0
     assert "Δ_MTL undefined %" in capsys.readouterr().out
-    assert "| **RMSE ↓** | **undefined** | 0.5 | undefined |" in (net / "metrics.md").read_text()
+    assert "| **RMSE ↓** | **undefined** | 0.5000 | undefined |" in (net / "metrics.md").read_text()
 
 
 def test_delta_against_single_tasks(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, alone = net.parent / "files", net.parent / "alone.json"
-    verdict.run(net, "stored", root=root, device="cpu", with_floors=False)
+    command.run(net, "stored", root=root, device="cpu", with_floors=False)
     figures = told(net)["figures"]
     depth, normals = figures["depth"]["RMSE"], figures["normals"]["mean"]
     alone.write_text(json.dumps({"protocol": "polyscene", "depth": 2 * depth, "normals": normals / 1.1, "other": 1}))
-    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[alone])
+    command.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[alone])
     found, printed = told(net), capsys.readouterr().out
     assert found["delta"] == pytest.approx((50 - 10) / 2) and "Δ_MTL +20.00 % against single tasks" in printed
     assert "over depth, normals" in printed and "single task" in printed
 
-    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[net], out=net.parent / "again")
+    command.run(net, "stored", root=root, device="cpu", with_floors=False, baseline=[net], out=net.parent / "again")
     assert told(net.parent / "again")["delta"] == pytest.approx(0), "a network against itself"
 
 
@@ -284,30 +285,33 @@ def test_baselines_that_say_nothing_are_refused(net: Path, text: str, problem: s
     file = net.parent / "alone.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=problem):
-        verdict.run(net, "stored", root=net.parent / "files", device="cpu", baseline=[file])
+        command.run(net, "stored", root=net.parent / "files", device="cpu", baseline=[file])
 
 
 def test_baselines_counted_otherwise_are_refused(net: Path) -> None:
     root, out = net.parent / "files", net.parent / "out"
-    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, edges="exact", limit=1)
+    command.run(net, "stored", root=root, device="cpu", with_floors=False, edges="exact", limit=1)
     with pytest.raises(ValueError, match=r"edges of baseline .* counted otherwise \(odsF .*quick F"):
-        verdict.run(net, "stored", root=root, device="cpu", baseline=[net], out=out)
+        command.run(net, "stored", root=root, device="cpu", baseline=[net], out=out)
     quick = net.parent / "quick"
-    verdict.run(net, "stored", root=root, device="cpu", with_floors=False, out=quick)
+    command.run(net, "stored", root=root, device="cpu", with_floors=False, out=quick)
     with pytest.raises(ValueError, match="gives semseg a second time"):
-        verdict.run(net, "stored", root=root, device="cpu", baseline=[quick, quick / "metrics.json"], out=out)
+        command.run(net, "stored", root=root, device="cpu", baseline=[quick, quick / "metrics.json"], out=out)
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        verdict.run(net, "stored", root=root, device="cpu", baseline=[net / "none"], out=out)
+        command.run(net, "stored", root=root, device="cpu", baseline=[net / "none"], out=out)
     assert not out.exists()
 
 
 def test_mistakes_of_the_command_are_told(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = net.parent / "config.yaml"
+    config.write_text("tasks: [depth]\n")
     for words, problem in (
         (["--data", "stord"], "unknown data set 'stord'; did you mean 'stored'?"),
         (["--data", "stored"], "stored: nothing at None"),
         (["--data", str(net), "--root", "x"], "--root goes with a data set's name"),
         (["--data", "stored", "--protocol", "invp"], "unknown protocol 'invp'; did you mean 'invpt'?"),
         (["--data", "stored", "--workers", "0"], "--workers 0"),
+        (["--data", str(config), "--split", "val"], "--split val: the sources of"),
     ):
         assert cli.main(["eval", str(net), *words]) == 2
         assert problem in capsys.readouterr().err

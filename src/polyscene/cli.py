@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from polyscene import __version__, parts, verdict
+from polyscene import __version__, parts
 from polyscene.data import ORIGINALS
 from polyscene.data import commands as data_commands
 
@@ -88,7 +88,9 @@ def eval_(
         workers: processes that help with exact boundaries, which take some 0.2 s an image; none by default.
         device: auto, cpu, cuda...
     """
-    verdict.run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline, workers)
+    from polyscene.evaluate.command import run
+
+    run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline, workers)
 
 
 def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "starter", device: str = "auto") -> int:
@@ -162,7 +164,7 @@ def report(
         format: html, md, tex and csv, or several with commas between; by default what the suffix of `out` says.
         published: rows of papers to stand below: nyuv2, pascal_context, or a YAML file of the like.
     """
-    from polyscene.comparison_page import run
+    from polyscene.comparison.command import run
 
     run(runs, base, out, format.split(",") if format else (), published)
 

@@ -234,6 +234,16 @@ def test_figures_by_hand() -> None:
     assert between.compute()["ods_threshold"] == pytest.approx(0.5, abs=0.002)
 
 
+def test_an_image_without_truth_is_best_where_least_is_found() -> None:
+    """So that pooled at its best threshold it costs no more than it must: OIS is not below ODS."""
+    metric = BoundaryF(0.1, 2)
+    truth = columns((15, 20), c7=1) > 0
+    metric.update(columns((15, 20), c7=0.9), truth)
+    metric.update(columns((15, 20), c7=0.4), np.zeros_like(truth))
+    assert metric.counts()["total_truth"].tolist() == [[15, 15], [0, 0]]
+    assert metric.compute()["ods"] == metric.compute()["ois"] == 1
+
+
 def test_five_pictures_of_the_berkeley_benchmark(real_data: Path) -> None:
     """Beside its own results; its matching is random in part, by a few pixels."""
     folder = real_data / BSDS / "bench_selftest"
@@ -295,6 +305,7 @@ FLAT, LINE = np.zeros((5, 6)), np.eye(5, 6) > 0
         (FLAT, [LINE, LINE.T], "differ in size"),
         (FLAT, [], "empty list"),
         (FLAT, LINE * 0.5, "must be a mask"),
+        (FLAT, LINE * np.uint8(255), "uint8 0 to 255; of a picture take mask > 0"),
         (FLAT, LINE * np.nan, "must be a mask"),
         (FLAT[None], LINE, r"must be a map \(h, w\)"),
         (np.where(LINE, np.nan, 0), LINE, "NaN at 5 of 30"),

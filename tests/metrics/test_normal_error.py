@@ -51,6 +51,11 @@ def test_angles_are_accurate_everywhere_and_blind_to_length(degrees: float) -> N
         assert float(angles(turned(degrees) * length, known)) == pytest.approx(degrees, abs=2e-5)
 
 
+@pytest.mark.parametrize("protocol", ["polyscene", "mtan"])
+def test_a_prediction_without_a_direction_is_a_right_angle_off(protocol: str) -> None:
+    assert judge(by(protocol), (torch.zeros_like(turned(0.0)), turned(0.0)))["mean"] == pytest.approx(90)
+
+
 def test_the_arc_cosine_of_float32_does_not_see_a_hundredth_of_a_degree() -> None:
     assert judge(NormalError(NormalsRules("arccosine")), off(0.01))["mean"] == 0
     assert judge(NormalError(NormalsRules("arctangent")), off(0.01))["mean"] == pytest.approx(0.01, rel=1e-3)

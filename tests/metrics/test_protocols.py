@@ -1,11 +1,13 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from tests.metrics.figures import judge
 
+from polyscene.config.schema import Recipe
 from polyscene.metrics import protocols
 from polyscene.metrics.protocols import PROTOCOLS
 from polyscene.tasks import Edges, Saliency, sets
@@ -21,6 +23,11 @@ def test_a_protocol_is_found_by_its_name_or_is_one() -> None:
 
 def test_the_table_is_named_as_its_entries() -> None:
     assert all(name == protocol.name and protocol.of for name, protocol in PROTOCOLS.items())
+
+
+def test_pictures_come_to_the_network_by_a_recipe_there_is() -> None:
+    assert {protocol.recipe for protocol in PROTOCOLS.values()} == {*get_args(Recipe)}
+    assert {PROTOCOLS[name].recipe for name in ("invpt", "atrc", "sak")} == {"invpt"}
 
 
 def test_names_can_be_checked_without_torch() -> None:

@@ -51,7 +51,7 @@ class BoundaryCounts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Counting:
     """How boundaries are counted.
 
     ``max_dist``: reach of a pair, as a share of the diagonal. ``thresholds``: rising; a pixel counts where prediction
@@ -120,8 +120,8 @@ def boundary_counts(
     With one mask the matching is a maximum one; with several it is, for each, the one of least cost. The latter is not
     unique: what is matched with any of them may differ by a few pixels from one implementation to another.
     """
-    protocol = Protocol(max_dist, evenly(thresholds), _nms(nms), strict, eight_bits, implementation)
-    return protocol.count(*_checked(prediction, ground_truth))
+    counting = Counting(max_dist, evenly(thresholds), _nms(nms), strict, eight_bits, implementation)
+    return counting.count(*_checked(prediction, ground_truth))
 
 
 class BoundaryF:
@@ -152,7 +152,7 @@ class BoundaryF:
         eight_bits: bool = False,
         implementation: Implementation = "auto",
     ) -> None:
-        self.protocol = Protocol(max_dist, evenly(thresholds), _nms(nms), strict, eight_bits, implementation)
+        self.counting = Counting(max_dist, evenly(thresholds), _nms(nms), strict, eight_bits, implementation)
         self.interpolate = interpolate
         self._queue = Queue(workers)
         self._counts: list[BoundaryCounts] = []
@@ -173,13 +173,13 @@ class BoundaryF:
 
         Raises ``ValueError`` on a prediction that is NaN or out of range, masks that are none, or different sizes.
         """
-        self._queue.put(self.protocol, *_checked(prediction, ground_truth))
+        self._queue.put(self.counting, *_checked(prediction, ground_truth))
         self._counts.extend(self._queue.ready())
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Arrays (images, thresholds): matched_prediction, total_prediction, matched_truth, total_truth."""
         self._counts.extend(self._queue.finish())
-        shape = (len(self._counts), len(self.protocol.thresholds))
+        shape = (len(self._counts), len(self.counting.thresholds))
         return {
             name: np.array([getattr(image, name) for image in self._counts], np.int64).reshape(shape)
             for name in BoundaryCounts._fields
@@ -188,7 +188,7 @@ class BoundaryF:
     def curve(self) -> dict[str, NDArray[np.float64]]:
         """Arrays (thresholds,): thresholds, precision, recall, f."""
         precision, recall, score = _curve(np.stack(list(self.counts().values()), -1).sum(0))
-        return {"thresholds": np.array(self.protocol.thresholds), "precision": precision, "recall": recall, "f": score}
+        return {"thresholds": np.array(self.counting.thresholds), "precision": precision, "recall": recall, "f": score}
 
     def compute(self) -> dict[str, float]:
         """``ods``, with its ``ods_threshold``, ``precision`` and ``recall``, ``ois`` and ``ap``; all in [0, 1].
@@ -202,7 +202,7 @@ class BoundaryF:
                 "check the masks, and that update was called"
             )
         best = sum(_at_best(image) for image in counts)
-        return _figures(counts.sum(0), np.asarray(best), self.protocol.thresholds, self.interpolate)
+        return _figures(counts.sum(0), np.asarray(best), self.counting.thresholds, self.interpolate)
 
 
 class BoundaryMetric(Metric):
@@ -217,7 +217,7 @@ class BoundaryMetric(Metric):
 
     def __init__(self, rules: BoundaryRules, max_dist: float, workers: int | None = None) -> None:
         self.rules = rules
-        self.protocol = Protocol(max_dist, rules.thresholds, rules.nms, rules.strict, rules.eight_bits)
+        self.counting = Counting(max_dist, rules.thresholds, rules.nms, rules.strict, rules.eight_bits)
         self._queue, self._updating = Queue(workers), False
         super().__init__(4 * len(rules.thresholds) + 4)  # by threshold, then of each image's best
 
@@ -250,7 +250,7 @@ class BoundaryMetric(Metric):
         if self.rules.truth == "boundary of the strokes":
             marked = of_ids(marked, known)
         probability = torch.where(known, prediction[0].detach().cpu().float(), 0.0)
-        self._queue.put(self.protocol, *_checked(probability, marked & known))
+        self._queue.put(self.counting, *_checked(probability, marked & known))
         for counts in self._queue.ready():
             self._add(counts)
 
@@ -264,11 +264,11 @@ class BoundaryMetric(Metric):
         names = {"odsF": "ods", "oisF": "ois", "AP": "ap", "precision": "precision", "recall": "recall"}
         if not pooled[:, 3].any():
             return dict.fromkeys([*names, "threshold"], math.nan)
-        figures = _figures(pooled, best, self.protocol.thresholds)
+        figures = _figures(pooled, best, self.counting.thresholds)
         return {name: 100 * figures[ours] for name, ours in names.items()} | {"threshold": figures["ods_threshold"]}
 
     def words(self) -> str:
-        return f"{self.rules.words()}; pairs within {self.protocol.max_dist:g} of the diagonal"
+        return f"{self.rules.words()}; pairs within {self.counting.max_dist:g} of the diagonal"
 
 
 class Queue:
@@ -282,13 +282,13 @@ class Queue:
         self.waiting: deque[Future[BoundaryCounts]] = deque()
         self.pool: ProcessPoolExecutor | None = None
 
-    def put(self, protocol: Protocol, prediction: NDArray[Any], truths: list[NDArray[np.bool_]]) -> None:
+    def put(self, counting: Counting, prediction: NDArray[Any], truths: list[NDArray[np.bool_]]) -> None:
         if self.workers is None:
-            self.done.append(protocol.count(prediction, truths))
+            self.done.append(counting.count(prediction, truths))
             return
         if self.pool is None:
             self.pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
-        self.waiting.append(self.pool.submit(protocol.count, prediction, truths))
+        self.waiting.append(self.pool.submit(counting.count, prediction, truths))
         while len(self.waiting) > 4 * self.workers:  # images wait in memory
             self.done.append(self.waiting.popleft().result())
 
@@ -340,7 +340,8 @@ def _mask(mask: Any, size: tuple[int, ...]) -> NDArray[np.bool_]:
         raise ValueError(f"prediction {size} and truth {marked.shape} differ in size; a list holds masks (h, w)")
     if marked.dtype != bool and not np.isin(marked, (0, 1)).all():
         raise ValueError(
-            f"the truth must be a mask, or 0 and 1; got {marked.dtype} {marked.min():g} to {marked.max():g}"
+            f"the truth must be a mask, or 0 and 1; got {marked.dtype} {marked.min():g} to {marked.max():g}; "
+            "of a picture take mask > 0"
         )
     return marked.astype(bool)
 
@@ -365,8 +366,10 @@ def _harmonic(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> ND
 
 
 def _at_best(image: NDArray[Any]) -> NDArray[Any]:
-    """(4,) counts at the threshold with the best F, of (thresholds, 4)."""
-    return np.asarray(image[int(np.argmax(_curve(image)[2]))])
+    """(4,) counts at the threshold with the best F, of (thresholds, 4); at the one that finds least if no F is above 0,
+    as where nothing is true."""
+    score = _curve(image)[2]
+    return np.asarray(image[int(np.argmax(score) if score.any() else np.argmin(image[:, 1]))])
 
 
 def _figures(

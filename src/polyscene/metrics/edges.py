@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,7 +42,9 @@ class QuickEdgeF(Metric):
         matched, found, recalled, truth = self.sums.reshape(-1, 4).T
         precision, recall = matched / found.clamp_min(1), recalled / truth
         score = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
-        best = int(score.nan_to_num(-1).argmax())
+        if not truth.any():
+            return dict.fromkeys(("quick F", "precision", "recall", "threshold"), math.nan)
+        best = int(score.argmax())
         return {
             "quick F": float(score[best]) * 100,
             "precision": float(precision[best]) * 100,

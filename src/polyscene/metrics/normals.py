@@ -12,17 +12,20 @@ LIMITS = 11.25, 22.5, 30.0  # degrees
 
 
 def angles(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Degrees between vectors of any length along dimension -3; an arctangent, so accurate also near 0 and 180."""
+    """Degrees between vectors of any length along dimension -3, 90 where one has none; an arctangent, so accurate also
+    near 0 and 180."""
     (a, b, c), (x, y, z) = prediction.unbind(-3), truth.unbind(-3)
     cross = (b * z).addcmul_(c, y, value=-1), (c * x).addcmul_(a, z, value=-1), (a * y).addcmul_(b, x, value=-1)
     sine = cross[0].square_().addcmul_(cross[1], cross[1]).addcmul_(cross[2], cross[2]).sqrt_()
-    return torch.rad2deg(sine.atan2_((a * x).addcmul_(b, y).addcmul_(c, z)))
+    cosine = (a * x).addcmul_(b, y).addcmul_(c, z)
+    nowhere = (sine == 0) & (cosine == 0)
+    return torch.rad2deg(sine.atan2_(cosine)).masked_fill_(nowhere, 90.0)
 
 
 def angles_by_cosine(prediction: Tensor, truth: Tensor) -> Tensor:
     """The same by the arc cosine, in which small angles drown in rounding; the truth must be of unit length."""
     (a, b, c), (x, y, z) = prediction.unbind(-3), truth.unbind(-3)
-    length = (a * a).addcmul_(b, b).addcmul_(c, c).sqrt_()
+    length = (a * a).addcmul_(b, b).addcmul_(c, c).sqrt_().clamp_min_(1e-30)
     return torch.rad2deg((a * x).addcmul_(b, y).addcmul_(c, z).div_(length).clamp_(-1, 1).acos_())
 
 

@@ -125,10 +125,12 @@ class BoundaryRules:
 
 @dataclass(frozen=True)
 class Protocol:
-    """``of``: whose figures it reproduces."""
+    """``of``: whose figures it reproduces. ``recipe``: as in the configuration (``data.augment``), how pictures come to
+    the network in test."""
 
     name: str
     of: str
+    recipe: str
     segmentation: SegmentationRules = SegmentationRules()
     depth: DepthRules = DepthRules()
     normals: NormalsRules = NormalsRules()
@@ -150,10 +152,11 @@ _HED = (0.001, *(k / 100 for k in range(1, 100)), 0.999)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("polyscene", "ours", boundary=BoundaryRules("quick", eight_bits=False)),
+        Protocol("polyscene", "ours", "polyscene", boundary=BoundaryRules("quick")),
         Protocol(
             "invpt",
             "InvPT, TaskPrompter, MLoRE, MTMamba, BridgeNet",
+            "invpt",
             SegmentationRules("zero"),
             DepthRules(floor=1e-9),
             NormalsRules(),
@@ -171,6 +174,7 @@ PROTOCOLS = {
         Protocol(
             "atrc",
             "ATRC",
+            "invpt",
             SegmentationRules("zero"),
             DepthRules(floor=-math.inf),
             NormalsRules(),
@@ -180,6 +184,7 @@ PROTOCOLS = {
         Protocol(
             "mtlpt",
             "Multi-Task-Learning-PyTorch: the survey, MTI-Net",
+            "mtlpt_nyuv2",  # in test as on PASCAL-Context
             SegmentationRules("zero"),
             DepthRules(floor=1e-9),
             NormalsRules("arccosine", eight_bits=True),
@@ -189,6 +194,7 @@ PROTOCOLS = {
         Protocol(
             "astmt",
             "ASTMT",
+            "mtlpt_pascal",  # whose ancestor it is
             SegmentationRules("zero"),
             DepthRules(pool="images", floor=1e-9),
             NormalsRules("arccosine", eight_bits=True),
@@ -198,6 +204,7 @@ PROTOCOLS = {
         Protocol(
             "sak",
             "SAK, PRISM, CvM",
+            "invpt",
             SegmentationRules("zero"),
             DepthRules(floor=1e-9, far=80.0),
             NormalsRules(),
@@ -207,6 +214,7 @@ PROTOCOLS = {
         Protocol(
             "dense_mtl",
             "DenseMTL",
+            "dense_mtl",
             SegmentationRules("skip unless predicted"),
             DepthRules(pool="images, then root", ceiling=80.0, near=1e-3, far=80.0, shift=-0.99),
             NormalsRules(pool="images, then root"),
@@ -215,6 +223,7 @@ PROTOCOLS = {
         Protocol(
             "mtan",
             "MTAN and its descendants on 13 classes",
+            "mtan",
             SegmentationRules("skip unless predicted", "images"),
             DepthRules("AbsErr", "images", floor=-math.inf),
             NormalsRules("arccosine", "images"),

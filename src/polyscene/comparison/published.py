@@ -53,7 +53,7 @@ def read(name: str | Path) -> Published:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from None
     if not isinstance(keys, dict) or not {"about", "figures", "rows"} <= keys.keys():
-        raise ValueError(f"{file} needs `about`, `figures` and `rows`; see those in polyscene/papers")
+        raise ValueError(f"{file} needs `about`, `figures` and `rows`; see those in polyscene/comparison/papers")
     rows = []
     for number, row in enumerate(keys["rows"], 1):
         where = f"{file}, row {number}"

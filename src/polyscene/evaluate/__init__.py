@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from polyscene.judgement import Judged
+from polyscene.evaluate.judgement import Judged
 
 if TYPE_CHECKING:
     import torch

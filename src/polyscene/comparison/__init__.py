@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from polyscene import judgement, tables
-from polyscene.judgement import DELTA, UNDEFINED, VIEWS, Judgement
+from polyscene import tables
+from polyscene.comparison.published import Published
+from polyscene.evaluate import judgement
+from polyscene.evaluate.judgement import DELTA, UNDEFINED, VIEWS, Judgement
 from polyscene.metrics.delta import delta
-from polyscene.published import Published
 from polyscene.tables import Table
 
 FREE = {"seed", "out", "name"}  # what the runs of one arm may differ in

@@ -122,8 +122,8 @@ class Judgement:
         return cls(tasks, told["name"], told["of"], split, samples, told["view"], tuple(told["notes"]))
 
 
-def number(value: float | None, form: str = ".4g") -> str:
-    return "" if value is None else UNDEFINED if math.isnan(value) else format(float(value), form)
+def number(value: float | None, form: str = "#.4g") -> str:
+    return "" if value is None else UNDEFINED if math.isnan(value) else format(float(value), form).rstrip(".")
 
 
 def finite(value: Any) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from polyscene import judgement
-from polyscene.judgement import Judgement
+from polyscene.evaluate import judgement
+from polyscene.evaluate.judgement import Judgement
 
 HOW = "give a run, a metrics.json, or a YAML file of `task: figure` lines"
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
-
-from rich.console import Console
 
 import polyscene
 from polyscene import config as configuration
-from polyscene import depths, panels, parts, report, tables
-from polyscene.comparison import Arm, Comparison, compare, find
+from polyscene import depths, panels, report, tables
+from polyscene.comparison import Arm, Comparison
 from polyscene.panels import Facet
-from polyscene.published import read
 from polyscene.report import Curve
 from polyscene.tasks import Depth
 from polyscene.training import records
@@ -28,39 +23,6 @@ NOTES = {
     "triplane": "Triplane: depth rendered from the volume that only training has.",
 }
 COLOURS = ("#2f6fdb", "#e07b22", "#1d9a6c", "#b5459c", "#c9a400", "#5aa9e6", "#d1483f", "#7a6ad8")  # of arms, in turn
-
-
-def run(
-    places: Sequence[Path],
-    base: str | None,
-    out: Path,
-    formats: Sequence[str] = (),
-    published: str | Path | None = None,
-    console: Console | None = None,
-) -> None:
-    """Finds runs, prints their tables and writes ``out`` in each of ``formats``, names in ``FORMATS``; by default in
-    that of its suffix."""
-    formats = [name.strip().lower().lstrip(".") for name in formats] or [out.suffix.lstrip(".").lower() or "html"]
-    for name in formats:
-        if name not in FORMATS:
-            raise ValueError(parts.unknown(name, FORMATS, "format of a report"))
-    console = console or Console()
-    runs, waiting = find(places)
-    for each in waiting:
-        console.print(f"{each} has no figures yet that the others have: left out", highlight=False, soft_wrap=True)
-    comparison = compare(runs, base, read(published) if published else None)
-    for table in comparison.tables():
-        console.print(tables.console(table), highlight=False)
-        for note in table.notes:
-            console.print(note, highlight=False, markup=False, style="dim")
-    words = ["polyscene", "report", *map(str, places), *(["--base", base] if base else []), "--out", str(out)]
-    words += ["--published", str(published)] if published else []
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for name in formats:
-        path = out.with_suffix(f".{name}")
-        with console.status(f"writing {path.name}"):
-            path.write_text(FORMATS[name](comparison, shlex.join(words)), encoding="utf-8")
-        console.print(f"[bold]report[/] {path.resolve()}", highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -171,11 +133,3 @@ def _group(name: str, facets: Sequence[Facet]) -> str:
         f"<figure>{report.draw_picture(item)}<figcaption>{escape(item.title)}</figcaption></figure>" for item in facets
     )
     return f'<div class="arm"><h3>{escape(name)}</h3><div>{figures}</div></div>'
-
-
-FORMATS: Mapping[str, Callable[[Comparison, str], str]] = {
-    "html": lambda comparison, command: page(comparison, gallery(comparison), command),
-    "md": lambda comparison, _: comparison.markdown(),
-    "tex": lambda comparison, _: comparison.latex(),
-    "csv": lambda comparison, _: comparison.csv(),
-}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polyscene import info, tables
-from polyscene.baseline import Baseline
-from polyscene.judgement import FILE, VIEWS, Figures, Judged, Judgement, finite
+from polyscene.evaluate.baseline import Baseline
+from polyscene.evaluate.judgement import FILE, VIEWS, Figures, Judged, Judgement, finite
 from polyscene.metrics import protocols
 
 if TYPE_CHECKING:
@@ -133,10 +133,12 @@ def _configuration(data: str, split: str | None, root: Path | None) -> Config:
         raise ValueError(f"--root {root}: {data} says itself where its files are; --root goes with a data set's name")
     if path.is_file() and path.name != DESCRIPTION:
         try:
-            keys = yaml.safe_load(path.read_text())
+            keys = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, yaml.YAMLError):
             return load(path)  # says what is wrong
         if isinstance(keys, dict) and "images" not in keys:
+            if split is not None:
+                raise ValueError(f"--split {split}: the sources of {data} say themselves which split they are")
             return load(path)
     part: dict[str, Any] = {"name": "folder", "path": data, **({"split": split} if split else {})}
     if not path.exists():
@@ -154,14 +156,13 @@ def _as_trained(section: Data, home: Path, facts: Mapping[str, Any], rules: Prot
     import yaml
 
     from polyscene.config import Data
-    from polyscene.transforms import RECIPES
 
     settings: dict[str, Any] = {"size": tuple(facts["size"])} if facts.get("size") else {}
     told: dict[str, Any] = {}
     if (home / "config.yaml").is_file():
         told = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8")).get("data", {})
-    elif rules.name in RECIPES:
-        told = {"augment": rules.name}
+    else:
+        told = {"augment": rules.recipe}
     trained = Data.model_validate({key: told[key] for key in ("fit", "augment") if key in told})
     settings |= {"augment": trained.augment}
     settings |= {"fit": trained.fit} if "augment" not in section.model_fields_set else {}
