@@ -30,11 +30,12 @@ class PromptedViT(Encoder):
         self, encoder: Encoder, tasks: Sequence[str], *, width: int, channels: int, windows: int, reweight: bool
     ) -> None:
         nn.Module.__init__(self)
-        net = _plain_vit(encoder)
+        vit = _plain(encoder)
+        net = vit.net
         self.name, self.strides, self.channels = encoder.name, encoder.strides, (channels,) * len(encoder.strides)
         self.register_buffer("mean", encoder.mean)
         self.register_buffer("std", encoder.std)
-        self.tasks, self.places = tuple(tasks), encoder.blocks
+        self.tasks, self.places = tuple(tasks), vit.blocks
         self.grid = height, columns = net.patch_embed.grid_size
         if height % windows or columns % windows:
             raise ValueError(
@@ -68,14 +69,15 @@ class PromptedViT(Encoder):
         return Features([level.mean(1) for level in levels], by_task)
 
 
-def _plain_vit(encoder: Encoder) -> Any:
-    net = encoder.net if isinstance(encoder, TimmViT) else None
-    if not isinstance(net, VisionTransformer) or net.pos_embed is None or not all(map(_is_plain, net.blocks)):
-        raise ValueError(
-            f"taskprompter puts prompts among the tokens of a plain ViT, which the encoder {encoder.name!r} is not; "
-            "take one such as vit_base_patch16_384"
-        )
-    return net
+def _plain(encoder: Encoder) -> TimmViT:
+    if isinstance(encoder, TimmViT):
+        net = encoder.net
+        if isinstance(net, VisionTransformer) and net.pos_embed is not None and all(map(_is_plain, net.blocks)):
+            return encoder
+    raise ValueError(
+        f"taskprompter puts prompts among the tokens of a plain ViT, which the encoder {encoder.name!r} is not; "
+        "take one such as vit_base_patch16_384"
+    )
 
 
 def _is_plain(block: nn.Module) -> bool:
