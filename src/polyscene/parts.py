@@ -94,6 +94,12 @@ def _of_function(node: ast.FunctionDef, module: str) -> dict[str, Keyword] | Non
     }
 
 
+def summary(target: str) -> str:
+    """The first line of what the module of ``module:Class`` says of itself."""
+    told = ast.get_docstring(ast.parse(_source(target.partition(":")[0]))) or ""
+    return told.partition("\n")[0]
+
+
 def simple_type(keyword: Keyword) -> Any:
     """The type behind a keyword's annotation, made of builtins, ``Literal``, ``Path``, bounds (see ``ranges``) and
     aliases of these in its own module or the one they are imported from; None where it is something else."""

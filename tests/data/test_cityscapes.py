@@ -42,9 +42,7 @@ def numbers() -> np.ndarray:
     return np.broadcast_to(np.arange(SIZE[1]) % len(LABELS), SIZE).astype(np.uint8)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "cityscapes"
+def make(folder: Path) -> None:
     for split in ("train", "val"):
         for kind, suffix, array in (
             ("leftImg8bit", "leftImg8bit", noise(19)),
@@ -55,7 +53,12 @@ def root(tmp_path: Path) -> Path:
         camera = folder / "camera" / split / f"{FRAME}_camera.json"
         camera.parent.mkdir(parents=True)
         camera.write_text(json.dumps(CALIBRATION))
-    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make(tmp_path / "cityscapes")
+    return tmp_path / "cityscapes"
 
 
 @pytest.fixture

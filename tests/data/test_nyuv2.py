@@ -18,13 +18,13 @@ from scipy.io import loadmat, savemat
 from polyscene.data import kinect
 from polyscene.data.axes import Axes
 from polyscene.data.base import BadSample
-from polyscene.data.nyuv2 import CLASSES_13, FROM_40, Nyuv2
+from polyscene.data.nyuv2 import FROM_40, Nyuv2
 from polyscene.data.nyuv2_mat import LABELLED
 from polyscene.data.nyuv2_mtan import Nyuv2Mtan
 from polyscene.data.verify import verify_set
 from polyscene.geometry import normals
 from polyscene.geometry.camera import pixel_grid
-from polyscene.tasks.sets import NYUV2_CLASSES
+from polyscene.tasks.sets import NYUV2_13_CLASSES, NYUV2_CLASSES
 from polyscene.types import Target
 
 CUT, WHOLE = (425, 560), (480, 640)
@@ -173,7 +173,7 @@ def test_the_camera_is_that_of_the_kinect(size: tuple[int, int], centre: tuple[f
 def test_thirteen_classes(tmp_path: Path) -> None:
     nyudv2(tmp_path)
     data = Nyuv2(tmp_path, classes=13)
-    assert data.tasks["semseg"].classes == CLASSES_13
+    assert data.tasks["semseg"].classes == NYUV2_13_CLASSES
     semseg = data.read(0).targets["semseg"]
     assert not semseg.valid[0, 0, 0, 0] and semseg.value[0, 0, 0, 1:41].tolist() == list(FROM_40)
 
@@ -181,7 +181,7 @@ def test_thirteen_classes(tmp_path: Path) -> None:
 def test_the_thirteen_are_the_official_ones(real_data: Path) -> None:
     official = loadmat(real_data / "nyuv2_meta/class13Mapping.mat")["classMapping13"][0, 0]
     assert [number - 1 for number in official["labels13"].ravel().tolist()] == list(FROM_40)
-    assert [str(name.item()) for name in official["classNames"].ravel()] == list(CLASSES_13)
+    assert [str(name.item()) for name in official["classNames"].ravel()] == list(NYUV2_13_CLASSES)
 
 
 def test_labels_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_the_axes_of_real_normals(real_data: Path) -> None:
     intrinsics = kinect.intrinsics(WHOLE)
     assert intrinsics is not None
     measured = Target(torch.from_numpy(depth)[None, None], torch.from_numpy(depth > 0)[None, None])
-    axes = Axes.find([(stored, measured, intrinsics)])
+    axes = Axes.find(["000433"], lambda _: (stored, measured, intrinsics))
     assert axes is not None and "right, away, up" in axes.told() and axes.remains < 5
     labels = np.asarray(Image.open(folder / "000433_seg40.png"))
     floor = axes.applied(stored)[labels == NYUV2_CLASSES.index("floor")]
@@ -249,7 +249,7 @@ def test_another_archive_than_wanted_is_refused(tmp_path: Path) -> None:
 def test_two_archives_in_one_folder_are_refused(tmp_path: Path) -> None:
     nyudv2(tmp_path)
     picture(tmp_path / "images/0001.jpg", photograph(WHOLE))
-    with pytest.raises(ValueError, match=r"images holds .jpg and .png files, as if two archives"):
+    with pytest.raises(ValueError, match=r"images: holds .jpg and .png files, as if two archives"):
         Nyuv2(tmp_path)
 
 
@@ -479,7 +479,7 @@ def test_arrays_of_mtan_that_are_none(tmp_path: Path) -> None:
     data = Nyuv2Mtan(tmp_path, "val")
     problems = {(Path(one.file).parent.name, one.problem) for one in verify_set(data)}
     assert {("image", "values from 255 to 255, not from 0 to 1"), ("depth", "missing")} <= problems
-    assert ("label", "an array of (4, 4), for its image (288, 384)") in problems
+    assert ("label", "is 4x4, for its image 288x384") in problems
 
 
 def test_depth_of_a_corner_has_its_normals() -> None:

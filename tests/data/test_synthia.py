@@ -36,14 +36,17 @@ def centimetres() -> np.ndarray:
     return stored.astype(np.uint16)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "RAND_CITYSCAPES"
+def make(folder: Path) -> None:
     for number in FRAMES:
         save(folder / "RGB" / f"{number:07d}.png", noise(number))
         save(folder / "GT" / "LABELS" / f"{number:07d}.png", numbers())
         save(folder / "Depth" / "Depth" / f"{number:07d}.png", centimetres())
-    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make(tmp_path / "RAND_CITYSCAPES")
+    return tmp_path / "RAND_CITYSCAPES"
 
 
 def test_every_value_is_read_as_it_was_stored(root: Path) -> None:

@@ -70,12 +70,15 @@ def write(root: Path, drive: str, frames: int, split_up: bool = False) -> None:
         (base("textgt") / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "vkitti"
+def make(folder: Path) -> None:
     write(folder, DRIVE, 5)
     write(folder, "Scene01/15-deg-left", 2)
-    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make(tmp_path / "vkitti")
+    return tmp_path / "vkitti"
 
 
 def test_every_value_is_read_as_it_was_stored(root: Path) -> None:

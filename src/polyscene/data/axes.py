@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from polyscene.data.base import BadSample
 from polyscene.geometry import normals
 from polyscene.types import Target
+
+Look = Callable[[str], tuple[NDArray[np.floating], Target, Tensor] | None]
+"""Of a frame: stored normals (h, w, 3), depth (1, 1, h, w) and intrinsics (3, 3), if these are known."""
 
 SPREAD = 5  # images that are enough to look at
 LIMIT = 30.0  # degrees that normals of an indoor set may be from those of its depth
@@ -31,11 +35,18 @@ class Axes:
     remains: float
 
     @classmethod
-    def find(cls, images: Iterable[tuple[NDArray[np.floating], Target, Tensor]]) -> Axes | None:
-        """From stored normals (h, w, 3), depth (1, 1, h, w) and intrinsics (3, 3) of some images; None if there is no
-        pixel that has both."""
+    def find(cls, frames: Sequence[str], look: Look) -> Axes | None:
+        """From some of the ``frames``, spread evenly; None if no pixel looked at has both normals and depth. A frame
+        that cannot be read is left out here, and told when it is read."""
         stored, seen = [torch.empty(3, 0)], [torch.empty(3, 0)]
-        for raw, depth, intrinsics in images:
+        for frame in frames[:: -(-len(frames) // SPREAD) or 1]:
+            try:
+                found = look(frame)
+            except BadSample:
+                continue
+            if found is None:
+                continue
+            raw, depth, intrinsics = found
             own = torch.from_numpy(np.array(raw[::STEP, ::STEP], np.float32)).movedim(-1, 0)
             coarse = intrinsics.clone()
             coarse[:2] /= STEP

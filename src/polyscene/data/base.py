@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 from polyscene.tasks import Task
@@ -11,19 +12,20 @@ from polyscene.types import Sample
 
 
 class BadSample(ValueError):
-    """A sample that cannot be used: which ``file``, what is the ``problem`` with it, and the ``remedy``."""
+    """A sample that cannot be used: which ``file``, what is the ``problem`` with it, and the ``remedy``. A set that
+    cannot be opened may have ``others`` besides."""
 
-    def __init__(self, file: Path | str, problem: str, remedy: str) -> None:
+    def __init__(self, file: Path | str, problem: str, remedy: str, others: Sequence[BadSample] = ()) -> None:
         super().__init__(f"{file}: {problem}; {remedy}")
-        self.file, self.problem, self.remedy = str(file), problem, remedy
+        self.file, self.problem, self.remedy, self.others = str(file), problem, remedy, others
 
 
 class Dataset(ABC):
     """Samples by index, each a pure function of the index.
 
-    ``tasks`` says what is labelled, by the names used in ``Sample.targets``. ``name`` becomes ``Sample.source``.
-    ``read`` gives images and labels at the size they are stored in, on the CPU, and raises ``BadSample`` rather than
-    repair or skip; several threads may call it at once. Constructor keywords are the configuration.
+    ``tasks`` says what is labelled, by the names used in ``Sample.targets``; ``name`` becomes ``Sample.source``.
+    ``read`` gives images and just these labels at the size they are stored in, on the CPU, and raises ``BadSample``
+    rather than repair or skip; several threads may call it at once. Constructor keywords are the configuration.
     """
 
     name: str
@@ -35,6 +37,12 @@ class Dataset(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Sample: ...
+
+    def only(self, names: Collection[str]) -> Dataset:
+        """This set with these labels alone, so that others are not read."""
+        seen = copy(self)
+        seen.tasks = {name: task for name, task in self.tasks.items() if name in names}
+        return seen
 
     def prepare(self) -> None:  # noqa: B027  (most data sets lie ready)
         """Whatever must happen once before ``read``: rendering, unpacking. Resumable, with a progress bar."""

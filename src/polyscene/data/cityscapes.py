@@ -129,7 +129,7 @@ class Cityscapes(Streets):
         return found
 
     def image(self, frame: str) -> Tensor:
-        return torch.from_numpy(self.picture(self._image(frame))).movedim(-1, 0) / 255
+        return self.picture(self._image(frame))
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target | None:
         if not self._is_annotated(frame):
@@ -145,6 +145,9 @@ class Cityscapes(Streets):
 
     def measured(self, frame: str) -> bool:
         return self._is_annotated(frame) or self._disparity(frame).exists()
+
+    def measurements(self, frame: str) -> Sequence[Path]:
+        return self._disparity(frame), self._camera(frame)
 
     def depth(self, frame: str, size: tuple[int, int]) -> Target | None:
         """Baseline times focal length by disparity, which is stored as 256 times itself and one; 0 is unknown."""

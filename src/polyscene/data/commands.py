@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,19 +18,33 @@ from polyscene.data import DATASETS, ORIGINALS
 if TYPE_CHECKING:
     from polyscene.data.original import Original
     from polyscene.data.verify import Problem
+    from polyscene.parts import Keyword
 
 
 def listing() -> int:
-    """The data sets there are, with their keywords."""
+    """The data sets there are: what they label, and the keywords they take."""
     from polyscene import parts
-    from polyscene.data import DATASETS
+    from polyscene.data import DATASETS, LABELS
 
     for name, target in DATASETS.items():
-        print(name)
-        for keyword in (parts.keywords(target) or {}).values():
-            need = " (required)" if keyword.required else ""
-            print(f"    {keyword.name}: {keyword.annotation}{need}")
+        keywords = (parts.keywords(target) or {}).values()
+        print(_wrapped(f"{name}: {parts.summary(target).replace('``', '')}", 0))
+        print(_wrapped(f"labels: {', '.join(LABELS.get(name, ['as its polyscene.yaml says']))}", 4))
+        print(_wrapped(f"keywords: {', '.join(map(_worded, keywords))}", 4))
+    print("\n`polyscene data prepare NAME` says where to get a set of the field.")
     return 0
+
+
+def _wrapped(line: str, indent: int) -> str:
+    return textwrap.fill(line, 100, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4))
+
+
+def _worded(keyword: Keyword) -> str:
+    """Its name and, where they are listed, its choices."""
+    annotation = keyword.annotation or ""
+    if annotation.startswith("Literal["):
+        return f"{keyword.name} ({annotation[8:-1].replace(', ', '|')})".replace("'", "")
+    return f"{keyword.name} (required)" if keyword.required else keyword.name
 
 
 def render(
@@ -155,7 +170,7 @@ def _verified(name: str, root: Path | None) -> list[Problem]:
         try:
             dataset = reader(root=root, split=split)
         except BadSample as error:
-            problems.append(Problem(error.file, error.problem, error.remedy))
+            problems += [Problem(each.file, each.problem, each.remedy) for each in (error, *error.others)]
             continue
         derived = f"; derived: {', '.join(sorted(dataset.derived))}" if dataset.derived else ""
         print(f"{name} {split}: {len(dataset)} samples; labels: {', '.join(dataset.tasks)}{derived}")

@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyscene import parts
 from polyscene.data import files, labels
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original
+from polyscene.data.original import Original, picture
 from polyscene.geometry import boundaries, normals
 from polyscene.tasks import Task
 from polyscene.tasks.sets import SYNTHIA_CLASSES
@@ -74,19 +73,13 @@ class Streets(Original):
     named: ClassVar[Sequence[str]]  # the classes of ``ids``
     coarse: ClassVar[int] = 1
     radius: ClassVar[int] = 3
+    derived = frozenset({"normals", "edges"})
 
     def __init__(
         self, root: str | Path | None, split: str, known: Sequence[Task], wanted: Collection[str] | None, groups: Groups
     ) -> None:
         super().__init__(root, split)
-        names = [task.name for task in known]
-        if unknown := set(wanted if wanted is not None else ()) - set(names):
-            raise ValueError(f"{self.name}: {parts.unknown(min(unknown), names, 'label')}")
-        chosen = {task.name: task for task in known if wanted is None or task.name in wanted}
-        self.tasks = {
-            name: replace(task, classes=tuple(groups)) if task.classes else task for name, task in chosen.items()
-        }
-        self.derived = frozenset({"normals", "edges"} & chosen.keys())
+        self.offer((replace(task, classes=tuple(groups)) if task.classes else task for task in known), wanted)
         place = {member: number for number, members in enumerate(groups.values()) for member in members}
         self._group = torch.tensor([place.get(name, -1) for name in self.named])
         self._normals = Derived(self.name, self.root, f"normals {self.coarse} {self.radius}")
@@ -96,8 +89,8 @@ class Streets(Original):
         """Takes the frames that were found, of so many ``published``. ``BadSample`` says what is wrong if none were."""
         self.frames, self.published = frames, published
         if not frames:
-            problems = list(self.problems())
-            raise problems[0] if problems else BadSample(missing, "no image is there", self.remedy)
+            worst, *others = [*self.problems(), BadSample(missing, "no image is there", self.remedy)]
+            raise BadSample(worst.file, worst.problem, worst.remedy, others)
         if len(frames) != published:
             self.notes = [f"{self.name} {self.split}: {len(frames)} images; published are {published}"]
 
@@ -113,6 +106,10 @@ class Streets(Original):
     @abstractmethod
     def depth(self, frame: str, size: tuple[int, int]) -> Target | None:
         """(1, 1, h, w) metres."""
+
+    @abstractmethod
+    def measurements(self, frame: str) -> Sequence[Path]:
+        """The files that depth and camera are read from."""
 
     def measured(self, frame: str) -> bool:
         """Whether the frame has depth."""
@@ -137,8 +134,8 @@ class Streets(Original):
     def normals(self, frame: str, size: tuple[int, int]) -> Target | None:
         if not self.measured(frame):
             return None
-        picture = self._normals.get(frame, partial(self._fitted, frame, size))
-        thin = labels.vectors(labels.coded(picture))
+        stored = self._normals.get(frame, self.measurements(frame), partial(self._fitted, frame, size))
+        thin = labels.vectors(labels.coded(stored))
         return Target(self._full(thin.value, size), self._full(thin.valid, size))
 
     def _full(self, thin: Tensor, size: tuple[int, int]) -> Tensor:
@@ -155,8 +152,9 @@ class Streets(Original):
         return ((value + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
 
     # -- files ---------------------------------------------------------------------------------------------------------
-    def picture(self, path: Path) -> NDArray[np.uint8]:
-        return files.read_image(self.found(path))
+    def picture(self, path: Path) -> Tensor:
+        """(3, h, w) in [0, 1]."""
+        return picture(self.found(path))
 
     def stored(self, path: Path, size: tuple[int, int], dtype: Any, what: str) -> Raw:
         """A label as stored, of the image's ``size``; ``BadSample`` says ``what`` it should be where it is not."""

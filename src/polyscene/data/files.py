@@ -29,6 +29,14 @@ def read_label(path: Path, cache: Path | None = None) -> Raw:
     return _cached(path, cache, "label")
 
 
+def sized(path: Path, raw: Raw, shape: tuple[int, ...], remedy: str) -> Raw:
+    """``raw``, if of the ``shape`` that its image asks for."""
+    if raw.shape != shape:
+        found, wanted = ("x".join(map(str, each)) for each in (raw.shape, shape))
+        raise BadSample(path, f"is {found}, for its image {wanted}", remedy)
+    return raw
+
+
 def _cached(path: Path, cache: Path | None, kind: str) -> Raw:
     """Decoded once and memory-mapped from then on, if there is a ``cache`` folder."""
     if cache is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,27 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyscene import parts
-from polyscene.data import files, kinect, labels
-from polyscene.data.axes import LIMIT, SPREAD, UNTOLD, Axes
+from polyscene.data import kinect, labels
+from polyscene.data.axes import LIMIT, UNTOLD, Axes
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
-from polyscene.data.nyuv2_archive import ARCHIVES, FOLDERS, Unpacked
-from polyscene.data.original import Original
+from polyscene.data.nyuv2_archive import ARCHIVES, FOLDERS, SAYS_WHERE, Unpacked
+from polyscene.data.original import Original, picture
 from polyscene.geometry import boundaries, normals
-from polyscene.tasks import SemanticSegmentation
-from polyscene.tasks.sets import NYUV2, NYUV2_CLASSES
+from polyscene.tasks.sets import NYUV2, NYUV2_13_CLASSES, NYUV2_CLASSES
 from polyscene.types import Target
 
-CLASSES_13 = (
-    "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
-    "window",
-)  # fmt: skip
 FROM_40 = (  # the place among the 13 of each of the 40 (Couprie et al., ICLR 2013)
     11, 4, 5, 0, 3, 8, 9, 11, 12, 5, 7, 5, 12, 9, 5, 12, 5, 6, 6, 4, 6, 2, 1, 5, 10, 6, 6, 6, 6, 6, 6, 5, 6, 6, 6, 6, 6,
     6, 5, 6,
 )  # fmt: skip
-CLASSES = {40: (NYUV2_CLASSES, range(40)), 13: (CLASSES_13, FROM_40)}
+CLASSES = {40: (NYUV2_CLASSES, range(40)), 13: (NYUV2_13_CLASSES, FROM_40)}
 RADIUS = 9  # pixels: windows of derived normals
 GAP = 5  # pixels: strips between labelled regions, up to twice as wide, are closed before their boundaries are taken
 UNKNOWN = 128  # in pictures of derived labels
@@ -64,7 +59,7 @@ class Nyuv2(Original):
     def __init__(
         self,
         root: str | Path | None = None,
-        split: Literal["train", "val"] = "train",
+        split: str = "train",
         archive: Literal["any", "nyud_mt", "nyudv2", "astmt", "prepared"] = "any",
         classes: Literal[40, 13] = 40,
         tasks: list[str] | None = None,
@@ -74,17 +69,12 @@ class Nyuv2(Original):
         self.archive, about = self._files.name, self._files.about
         if archive not in ("any", self.archive):
             wanted = ARCHIVES[archive]
-            raise ValueError(
-                f"nyuv2: {self.root} holds {about.file}, wanted is {wanted.file}, whose numbers are "
-                f"{wanted.numbers}; give its folder as `root`, or leave `archive` out"
-            )
+            problem = f"holds {about.file}, wanted is {wanted.file}, whose numbers are {wanted.numbers}"
+            raise BadSample(self.root, problem, f"give its folder as `root`, or leave `archive` out; {SAYS_WHERE}")
         self.frames = self._files.frames(split)
         names, ids = CLASSES[classes]
         self._ids = np.array([-1, *ids])
-        known = {**{task.name: task for task in NYUV2}, "semseg": SemanticSegmentation(classes=names)}
-        if unknown := set(tasks or ()) - set(known):
-            raise ValueError(f"nyuv2: {parts.unknown(min(unknown), known, 'label')}")
-        self.tasks = {name: task for name, task in known.items() if tasks is None or name in tasks}
+        self.offer((replace(task, classes=names) if task.classes else task for task in NYUV2), tasks)
         self._regions = "instances" if self._files.has("instances") else "segmentation"
         self.derived = frozenset(
             name for name in {"normals", "edges"} & self.tasks.keys() if not self._files.has(FOLDERS[name])
@@ -92,15 +82,14 @@ class Nyuv2(Original):
         recipes = {"normals": f"planes fitted to depth, radius {RADIUS}", "edges": f"of {self._regions}, gaps {GAP}"}
         self._made = {name: Derived(self.name, self.root, f"{name} {how}") for name, how in recipes.items()}
         stored = "normals" in self.tasks and "normals" not in self.derived
-        self._axes = Axes.find(self._looked_at()) if stored else None
+        self._axes = Axes.find(self._files.frames("train"), self._looked_at) if stored else None
         self.notes = [f"nyuv2: {about.file}, {about.size[0]}x{about.size[1]}: {about.numbers}"]
         self.notes += [f"nyuv2: {self._axes.told()}"] if self._axes else []
-        origins = {"normals": "depth", "edges": self._regions}
-        self.notes += [f"nyuv2: {name} are derived from {origins[name]}" for name in sorted(self.derived)]
+        self._origins = {"normals": "depth", "edges": self._regions}
+        self.notes += [f"nyuv2: {name} are derived from {self._origins[name]}" for name in sorted(self.derived)]
 
     def image(self, frame: str) -> Tensor:
-        picture = files.read_image(self._files.file("images", frame))
-        return torch.from_numpy(np.array(picture)).movedim(-1, 0).contiguous() / 255
+        return picture(self._files.file("images", frame))
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target | None:
         match name:
@@ -109,18 +98,18 @@ class Nyuv2(Original):
             case "depth":
                 return labels.metres(self._files.read("depth", frame, size))
             case "normals" if name in self.derived:
-                return labels.vectors(labels.coded(self._made[name].get(frame, lambda: self._fitted(frame, size))))
+                return labels.vectors(labels.coded(self._derive(name, frame, lambda: self._fitted(frame, size))))
             case "normals":
                 vectors = self._vectors(frame, size)
                 if self._axes is None:
                     raise BadSample(self.root / "normals", *UNTOLD)
                 return labels.vectors(self._axes.applied(vectors))
             case "edges" if name in self.derived:
-                picture = self._made[name].get(frame, lambda: self._bounded(frame, size))
-                return labels.binary(picture == 255, picture != UNKNOWN)
+                drawn = self._derive(name, frame, lambda: self._bounded(frame, size))
+                return labels.binary(drawn == 255, drawn != UNKNOWN)
             case "edges":
-                drawn = self._files.file("edge", frame).suffix == ".png"
-                return labels.binary(np.greater(self._files.read("edge", frame, size), 127 if drawn else 0.5))
+                half = 127 if self._files.file("edge", frame).suffix == ".png" else 0.5
+                return labels.binary(np.greater(self._files.read("edge", frame, size), half))
         return None
 
     def camera(self, frame: str, size: tuple[int, int]) -> tuple[Tensor, Tensor | None] | None:
@@ -144,16 +133,13 @@ class Nyuv2(Original):
         stored = self._files.read("normals", frame, (*size, 3))
         return labels.coded(stored) if stored.dtype == np.uint8 else stored.astype(np.float32)
 
-    def _looked_at(self) -> Iterator[tuple[NDArray[np.float32], Target, Tensor]]:
-        """Normals, depth and intrinsics of training frames, in either split, so that both have the same axes."""
-        frames = self._files.frames("train")
-        for frame in frames[:: -(-len(frames) // SPREAD) or 1]:
-            try:
-                size = self._files.size(frame)
-                depth = labels.metres(self._files.read("depth", frame, size))
-                yield self._vectors(frame, size), depth, self._intrinsics(size)
-            except BadSample:  # told when the frame is read
-                continue
+    def _looked_at(self, frame: str) -> tuple[NDArray[np.float32], Target, Tensor]:
+        size = self._files.size(frame)
+        depth = labels.metres(self._files.read("depth", frame, size))
+        return self._vectors(frame, size), depth, self._intrinsics(size)
+
+    def _derive(self, name: str, frame: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        return self._made[name].get(frame, [self._files.file(self._origins[name], frame)], make)
 
     def _intrinsics(self, size: tuple[int, int]) -> Tensor:
         if (found := kinect.intrinsics(size)) is None:
@@ -164,8 +150,8 @@ class Nyuv2(Original):
     def _fitted(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         depth = labels.metres(self._files.read("depth", frame, size))
         found, known = normals.from_depth(depth.value[0], depth.valid[0], self._intrinsics(size), RADIUS)
-        picture = torch.where(known, (found + 1) * 127.5, torch.tensor(float(UNKNOWN)))
-        return picture.round().to(torch.uint8).movedim(0, -1).numpy()
+        drawn = torch.where(known, (found + 1) * 127.5, torch.tensor(float(UNKNOWN)))
+        return drawn.round().to(torch.uint8).movedim(0, -1).numpy()
 
     def _bounded(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         closed = _closed(self._files.read(self._regions, frame, size).astype(np.int64))

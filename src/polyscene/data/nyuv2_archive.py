@@ -57,7 +57,7 @@ ARCHIVES: dict[str, Archive] = {
 
 
 class Unpacked:
-    """What of an archive lies in ``root``. ``ValueError`` if that is none, or two at once."""
+    """What of an archive lies in ``root``. ``BadSample`` if that is none, or two at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,10 +84,7 @@ class Unpacked:
         file = self.file(folder, frame)
         raw = matlab.variable(file) if file.suffix == ".mat" else files.read_label(file)
         raw = raw[..., 0] if raw.ndim == 3 and raw.shape[-1] == 1 else raw
-        if raw.shape != shape:
-            found, wanted = ("x".join(map(str, each)) for each in (raw.shape, shape))
-            raise BadSample(file, f"is {found}, for its image {wanted}", self.again)
-        return raw
+        return files.sized(file, raw, shape, self.again)
 
     def frames(self, split: str) -> list[str]:
         return listed(self._list(split), "nyuv2")
@@ -123,13 +120,11 @@ class Unpacked:
         if not self.has("images"):
             inner = next((folder.parent for folder in sorted(self.root.glob("*/images"))), None)
             remedy = f"give {inner} as `root`" if inner else SAYS_WHERE
-            raise ValueError(f"nyuv2: {self.root} has no folder images with a .jpg or .png a frame; {remedy}")
+            raise BadSample(self.root, "has no folder images with a .jpg or .png a frame", remedy)
         for folder, kinds in self._kinds.items():
             if len(kinds) > 1:
-                raise ValueError(
-                    f"nyuv2: {self.root / folder} holds {' and '.join(kinds)} files, as if two archives had been "
-                    "unpacked into one folder; unpack each into a folder of its own"
-                )
+                problem = f"holds {' and '.join(kinds)} files, as if two archives had been unpacked into one folder"
+                raise BadSample(self.root / folder, problem, "unpack each into a folder of its own")
         if self._kinds["segmentation"] == [".mat"]:
             return "astmt"
         if self._kinds["images"] == [".jpg"]:

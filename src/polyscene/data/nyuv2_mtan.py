@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polyscene.data import files, kinect, labels
-from polyscene.data.axes import LIMIT, SPREAD, UNTOLD, Axes
+from polyscene.data.axes import LIMIT, UNTOLD, Axes
 from polyscene.data.base import BadSample
 from polyscene.data.files import Raw
-from polyscene.data.nyuv2 import CLASSES_13
 from polyscene.data.nyuv2_archive import COUNTS
 from polyscene.data.original import Original
-from polyscene.tasks import Depth, Normals, SemanticSegmentation
+from polyscene.tasks.sets import NYUV2_MTAN
 from polyscene.types import Target
 
 SIZE = (288, 384)
@@ -27,7 +25,8 @@ _AGAIN = "unpack it again; `polyscene data prepare nyuv2_mtan` says where to get
 
 
 class Nyuv2Mtan(Original):
-    """Normals are stored in axes of their own, which are found by comparing them with those of the images' depth."""
+    """``tasks``: only these labels. Normals are stored in axes of their own, which are found by comparing them with
+    those of the depth of training frames."""
 
     name = "nyuv2_mtan"
     title = "NYU Depth v2 as in MTAN (Liu et al., CVPR 2019)"
@@ -40,18 +39,14 @@ class Nyuv2Mtan(Original):
         "nyuv2_mtan: 288x384, 13 classes: comparable with MTAN, LibMTL and their kind, not with 40-class papers",
     )
 
-    def __init__(self, root: str | Path | None = None, split: Literal["train", "val"] = "train") -> None:
+    def __init__(self, root: str | Path | None = None, split: str = "train", tasks: list[str] | None = None) -> None:
         super().__init__(root, split)
-        numbers = [file.stem for file in (self.root / split / "image").glob("*.npy") if file.stem.isdecimal()]
-        self.frames = [f"{split}/{number}" for number in sorted(numbers, key=int)]
+        self.frames = self._listed(split)
         if not self.frames:
             expected = self.root / split / "image" / "0.npy"
             raise BadSample(expected, "missing, and no other number is there", _AGAIN)
-        self.tasks = {
-            task.name: task
-            for task in (SemanticSegmentation(classes=CLASSES_13), Depth(encoding="metres"), Normals(weight=10.0))
-        }
-        self._axes = self._find_axes()
+        self.offer(NYUV2_MTAN, tasks)
+        self._axes = Axes.find(self._listed("train"), self._looked_at) if "normals" in self.tasks else None
         if self._axes is not None:
             self.notes = (*self.notes, f"nyuv2_mtan: {self._axes.told()}")
 
@@ -106,25 +101,16 @@ class Nyuv2Mtan(Original):
         file = self._file(FOLDERS[name], frame)
         raw = files.read_label(file)
         raw = raw[..., 0] if raw.ndim == 3 and raw.shape[-1] == 1 else raw
-        wanted = (*size, 3) if name == "normals" else size
-        if raw.shape != wanted:
-            raise BadSample(file, f"an array of {raw.shape}, for its image {wanted}", _AGAIN)
-        return raw
+        return files.sized(file, raw, (*size, 3) if name == "normals" else size, _AGAIN)
 
-    def _find_axes(self) -> Axes | None:
-        """By training frames in either split, so that both have the same."""
-        count = len(list((self.root / "train" / "image").glob("*.npy")))
+    def _listed(self, split: str) -> list[str]:
+        numbers = [file.stem for file in (self.root / split / "image").glob("*.npy") if file.stem.isdecimal()]
+        return [f"{split}/{number}" for number in sorted(numbers, key=int)]
 
-        def looked_at() -> Iterator[tuple[NDArray[np.float32], Target, Tensor]]:
-            for place in range(0, count, -(-count // SPREAD) or 1):
-                try:
-                    frame = f"train/{place}"
-                    picture = self.image(frame)
-                    size = picture.shape[-2], picture.shape[-1]
-                    if (intrinsics := kinect.intrinsics(size)) is not None:
-                        depth = labels.metres(self._stored("depth", frame, size))
-                        yield self._stored("normals", frame, size).astype(np.float32), depth, intrinsics
-                except BadSample:  # told when the frame is read
-                    continue
-
-        return Axes.find(looked_at())
+    def _looked_at(self, frame: str) -> tuple[NDArray[np.float32], Target, Tensor] | None:
+        image = self.image(frame)
+        size = image.shape[-2], image.shape[-1]
+        if (intrinsics := kinect.intrinsics(size)) is None:
+            return None
+        depth = labels.metres(self._stored("depth", frame, size))
+        return self._stored("normals", frame, size).astype(np.float32), depth, intrinsics

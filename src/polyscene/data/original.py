@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from polyscene import parts
+from polyscene.data import files
 from polyscene.data.base import BadSample, Dataset
 from polyscene.geometry.camera import assumed_intrinsics
+from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
 
 
@@ -37,6 +41,14 @@ class Original(Dataset):
         if split not in self.splits:
             raise ValueError(f"{self.name}: split {split!r} is none of {', '.join(self.splits)}")
         self.root, self.split = find_root(self.name, root), split
+
+    def offer(self, known: Iterable[Task], wanted: Collection[str] | None) -> None:
+        """Settles ``tasks``: of those ``known`` the ``wanted``, or all. ``ValueError`` names what is unknown."""
+        tasks = {task.name: task for task in known}
+        if unknown := set(wanted or ()) - tasks.keys():
+            raise ValueError(f"{self.name}: {parts.unknown(min(unknown), tasks, 'label')}")
+        self.tasks = {name: task for name, task in tasks.items() if wanted is None or name in wanted}
+        self.derived = self.derived & self.tasks.keys()
 
     @abstractmethod
     def image(self, frame: str) -> Tensor:
@@ -126,6 +138,11 @@ def listed(file: Path, name: str) -> list[str]:
     except OSError as error:
         remedy = f"`polyscene data prepare {name}` says which archive holds it"
         raise BadSample(file, str(error.strerror).lower(), remedy) from None
+
+
+def picture(file: Path) -> Tensor:
+    """(3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.array(files.read_image(file))).movedim(-1, 0).contiguous() / 255
 
 
 def _stacked(each: Sequence[Target]) -> Target:

@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyscene import parts as tables
 from polyscene.data import files, labels
 from polyscene.data import pascal_context_labels as stored
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original, listed
+from polyscene.data.original import Original, listed, picture
 from polyscene.tasks.sets import PASCAL_CONTEXT
 from polyscene.types import Target
 
@@ -80,13 +79,9 @@ class PascalContext(Original):
     ) -> None:
         super().__init__(root, split)
         self._check_archive()
-        known = {task.name: task for task in PASCAL_CONTEXT}
-        if unknown := set(tasks or ()) - set(known):
-            raise ValueError(f"{self.name}: {tables.unknown(min(unknown), known, 'label')}")
+        self.offer(PASCAL_CONTEXT, tasks)
         if any(abs(sign) != 1 for sign in normal_axes):
             raise ValueError(f"{self.name}: normal_axes are three signs, 1 or -1, got {list(normal_axes)}")
-        self.tasks = {name: task for name, task in known.items() if tasks is None or name in tasks}
-        self.derived = type(self).derived & set(self.tasks)
         self._only_indoors, self._axes = normals == "indoor", [float(sign) for sign in normal_axes]
         self._recipe: stored.Recipe = edges
         self._edges = Derived(self.name, self.root, f"edges {edges}")
@@ -104,8 +99,7 @@ class PascalContext(Original):
 
     # -- one frame -----------------------------------------------------------------------------------------------------
     def image(self, frame: str) -> Tensor:
-        picture = files.read_image(self._image(frame))
-        return torch.from_numpy(np.array(picture)).movedim(-1, 0).contiguous() / 255
+        return picture(self._image(frame))
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target:
         return self._labellers[name](frame, size)
@@ -133,21 +127,27 @@ class PascalContext(Original):
         return Target(vectors.value, vectors.valid & torch.from_numpy(indoors))
 
     def _boundaries(self, frame: str, size: tuple[int, int]) -> Target:
-        picture = self._edges.get(frame, lambda: stored.edges(self._classes(frame, size), self._recipe))
-        return labels.binary(picture == 255)
+        make = partial(self._bounded, frame, size)
+        return labels.binary(self._edges.get(frame, [self._class_map(frame)], make) == 255)
+
+    def _bounded(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+        return stored.edges(self._classes(frame, size), self._recipe)
 
     def _drawn(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         """(h, w) 0 to 6."""
         file = self.root / "human_parts" / f"{frame}.mat"
-        return self._parts.get(frame, partial(stored.parts, file, size))
+        return self._parts.get(frame, [file], partial(stored.parts, file, size))
 
     def _vectors(self, frame: str, size: tuple[int, int]) -> Raw:
         file = self.root / "normals_distill" / f"{frame}.png"
         return _sized(file, files.read_label(file), size, channels=3)
 
     def _classes(self, frame: str, size: tuple[int, int]) -> NDArray[np.int64]:
-        file = self.root / CLASS_MAPS / f"{frame}.mat"
+        file = self._class_map(frame)
         return _sized(file, stored.label_map(file), size).astype(np.int64)
+
+    def _class_map(self, frame: str) -> Path:
+        return self.root / CLASS_MAPS / f"{frame}.mat"
 
     def _image(self, frame: str) -> Path:
         return self.root / "JPEGImages" / f"{frame}.jpg"
@@ -261,12 +261,7 @@ class PascalContext(Original):
 
 
 def _sized(file: Path, raw: Raw, size: tuple[int, int], channels: int = 0) -> Raw:
-    """``raw`` if it has that (h, w), and channels unless 0."""
-    wanted = (*size, channels) if channels else size
-    if raw.shape != wanted:
-        found, expected = ("x".join(map(str, shape)) for shape in (raw.shape, wanted))
-        raise BadSample(file, f"is {found}, for its image {expected}", AGAIN)
-    return raw
+    return files.sized(file, raw, (*size, channels) if channels else size, AGAIN)
 
 
 def _share(each: list[NDArray[np.bool_]]) -> float:

@@ -28,13 +28,13 @@ class Sources:
 
 
 class Joined(Dataset):
-    """A data set seen with the model's tasks: labels that the model lacks are dropped, class ids are the model's.
+    """A data set seen with the model's tasks: labels that the model lacks are not read, class ids are the model's.
 
     ``ids`` holds, for tasks whose classes differ, the model's id of each of the data set's classes, -1 for none.
     """
 
     def __init__(self, dataset: Dataset, tasks: Mapping[str, Task], ids: Mapping[str, Tensor]) -> None:
-        self.name, self.dataset, self.tasks, self.ids = dataset.name, dataset, tasks, ids
+        self.name, self.dataset, self.tasks, self.ids = dataset.name, dataset.only(tasks), tasks, ids
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -44,8 +44,7 @@ class Joined(Dataset):
 
     def read(self, index: int) -> Sample:
         sample = self.dataset.read(index)
-        kept = {name: target for name, target in sample.targets.items() if name in self.tasks}
-        return replace(sample, targets={name: self._renamed(name, target) for name, target in kept.items()})
+        return replace(sample, targets={name: self._renamed(name, sample.targets[name]) for name in self.tasks})
 
     def _renamed(self, name: str, target: Target) -> Target:
         if name not in self.ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +78,7 @@ class Synthia(Streets):
             yield from self.miscounted(self.root / "RGB")
 
     def image(self, frame: str) -> Tensor:
-        return torch.from_numpy(self.picture(self.root / "RGB" / f"{frame}.png")).movedim(-1, 0) / 255
+        return self.picture(self.root / "RGB" / f"{frame}.png")
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target:
         path = self.root / "GT" / "LABELS" / f"{frame}.png"
@@ -88,9 +88,12 @@ class Synthia(Streets):
             raise BadSample(path, f"{problem}, expected is colour of 16 bit, with the class in red", self.remedy)
         return labels.ids(raw[..., 0], void=(), table=TABLE)
 
+    def measurements(self, frame: str) -> Sequence[Path]:
+        return [self.root / "Depth" / "Depth" / f"{frame}.png"]
+
     def depth(self, frame: str, size: tuple[int, int]) -> Target:
         """Stored in centimetres, alike in all channels if there are several."""
-        path = self.root / "Depth" / "Depth" / f"{frame}.png"
+        path, *_ = self.measurements(frame)
         raw = self.stored(path, size, np.uint16, "16 bit, centimetres")
         if raw.ndim == 3:
             if (raw != raw[..., :1]).any():

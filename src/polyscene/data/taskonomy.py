@@ -16,13 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyscene import parts
 from polyscene.data import files, labels
-from polyscene.data.axes import LIMIT, SPREAD, Axes
+from polyscene.data.axes import LIMIT, Axes
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original
+from polyscene.data.original import Original, picture
 from polyscene.ranges import Count
 from polyscene.tasks.sets import TASKONOMY
 from polyscene.types import Target
@@ -104,9 +103,7 @@ class Taskonomy(Original):
         super().__init__(root, split)
         self._place, self._there = self._look_round()
         self._kinds = {**{name: name for name in ("semseg", "depth", "normals")}, "edges": edges}
-        known = {task.name: task for task in TASKONOMY}
-        if unknown := set(tasks or ()) - set(known):
-            raise ValueError(f"{self.name}: {parts.unknown(min(unknown), known, 'label')}")
+        self.offer(TASKONOMY, tasks)
         wanted = buildings if buildings is not None else self._published(subset)
         self.buildings = [building for building in wanted if building in self._there]
         if not self.buildings:
@@ -117,9 +114,9 @@ class Taskonomy(Original):
             raise BadSample(
                 self.root, f"has {found}, none of which is in {asked}", "give another `subset`, or `buildings`"
             )
-        names = tasks if tasks is not None else [name for name in known if self._any(self._kinds[name])]
-        self.tasks = {name: known[name] for name in known if name in names}
-        self.derived = type(self).derived & set(self.tasks)
+        absent = [task.name for task in TASKONOMY if not self._any(self._kinds[task.name])]
+        if tasks is None:
+            self.offer(TASKONOMY, self.tasks.keys() - set(absent))
         self.frames = [frame for building in self.buildings for frame in self._frames_of(building)]
         if not self.frames:
             missing = self._folder("rgb", self.buildings[0])
@@ -132,13 +129,12 @@ class Taskonomy(Original):
             "normals": self._normals,
             "edges": self._boundaries,
         }
-        self._axes = Axes.find(self._looked_at()) if "normals" in self.tasks else None
-        self.notes = list(self._remarks(wanted, list(known)))
+        self._axes = Axes.find(self.frames, self._looked_at) if "normals" in self.tasks else None
+        self.notes = list(self._remarks(wanted, absent))
 
     # -- one frame -----------------------------------------------------------------------------------------------------
     def image(self, frame: str) -> Tensor:
-        picture = files.read_image(self._file("rgb", frame))
-        return torch.from_numpy(np.array(picture)).movedim(-1, 0).contiguous() / 255
+        return picture(self._file("rgb", frame))
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target:
         return self._labellers[name](frame, size)
@@ -191,7 +187,8 @@ class Taskonomy(Original):
         return labels.vectors(vectors if self._axes is None else self._axes.applied(vectors))
 
     def _boundaries(self, frame: str, size: tuple[int, int]) -> Target:
-        return labels.binary(self._edges.get(frame, partial(self._thinned, frame, size)) == 255)
+        sources, make = [self._file(self._kinds["edges"], frame)], partial(self._thinned, frame, size)
+        return labels.binary(self._edges.get(frame, sources, make) == 255)
 
     def _thinned(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         from skimage.morphology import thin
@@ -203,9 +200,7 @@ class Taskonomy(Original):
         file = self._file(kind, frame)
         raw = files.read_label(file)
         deep = kind not in ("semseg", "normals")
-        if raw.shape != (wanted := (*size, channels) if channels else size):
-            found, expected = ("x".join(map(str, shape)) for shape in (raw.shape, wanted))
-            raise BadSample(file, f"is {found}, for its image {expected}", AGAIN)
+        files.sized(file, raw, (*size, channels) if channels else size, AGAIN)
         if (raw.itemsize > 1) != deep:
             raise BadSample(file, f"has {8 * raw.itemsize} bit, not {16 if deep else 8}", AGAIN)
         return raw
@@ -272,22 +267,19 @@ class Taskonomy(Original):
             problem = f"no list of buildings ({type(error).__name__}: {error})"
             raise BadSample(file, problem, "restore it: columns id, train, val, test") from None
 
-    def _looked_at(self) -> Iterator[tuple[NDArray[np.float32], Target, Tensor]]:
-        for frame in self.frames[:: -(-len(self.frames) // SPREAD)]:
-            try:
-                picture = files.read_image(self._file("rgb", frame))
-                size = picture.shape[0], picture.shape[1]
-                if (camera := self.camera(frame, size)) is not None:
-                    stored = labels.coded(self._stored("normals", frame, size, channels=3))
-                    yield stored, self._depth(frame, size), camera[0]
-            except BadSample:  # told when the frame is read
-                continue
+    def _looked_at(self, frame: str) -> tuple[NDArray[np.float32], Target, Tensor] | None:
+        image = files.read_image(self._file("rgb", frame))
+        size = image.shape[0], image.shape[1]
+        if (camera := self.camera(frame, size)) is None:
+            return None
+        stored = labels.coded(self._stored("normals", frame, size, channels=3))
+        return stored, self._depth(frame, size), camera[0]
 
-    def _remarks(self, wanted: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    def _remarks(self, wanted: Sequence[str], absent: Sequence[str]) -> Iterator[str]:
         where = f"taskonomy {self.split}"
         if lacking := len(wanted) - len(self.buildings):
             yield f"{where}: {len(self.buildings)} of {len(wanted)} buildings are there, {lacking} are not"
-        if absent := [name for name in known if not self._any(self._kinds[name])]:
+        if absent:
             yield f"{where}: there is no folder of {', '.join(absent)}"
         if not self._any("cameras"):
             yield f"{where}: there is no folder of cameras; focal lengths and poses are unknown"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,17 +50,21 @@ def verify(path: str | Path, progress: Progress | None = None) -> list[Problem]:
 
 def verify_set(dataset: Original, progress: Progress | None = None) -> list[Problem]:
     """Everything found wrong in a split of one of the field's sets: what its reader says of the whole, then every file
-    read. What has to be derived is derived by this, and kept."""
+    read, but for those in folders that are lost. What has to be derived is derived by this, and kept."""
     problems = [_problem(error) for error in dataset.problems()]
+    lost = {problem.file for problem in problems if not Path(problem.file).exists()}
+
+    def news(found: Iterable[Problem]) -> list[Problem]:
+        return [each for each in found if lost.isdisjoint(map(str, Path(each.file).parents))]
 
     def check(frame: str) -> list[Problem]:
         try:
             image = dataset.image(frame)
         except BadSample as error:
-            return [_problem(error)]
+            return news([_problem(error)])
         size = image.shape[-2], image.shape[-1]
         attempts: list[Callable[[], Any]] = [partial(dataset.labelled, name, frame, size) for name in dataset.tasks]
-        return [_problem(error) for error in _attempts([*attempts, partial(dataset.camera, frame, size)])]
+        return news(_problem(error) for error in _attempts([*attempts, partial(dataset.camera, frame, size)]))
 
     problems += _over(dataset.frames, check, progress)
     return list(dict.fromkeys(problems))

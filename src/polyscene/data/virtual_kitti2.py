@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyscene.data import cameras, labels
+from polyscene.data import cameras, files, labels
 from polyscene.data.base import BadSample
 from polyscene.data.driving import Streets, alone, chosen, nearest_first
 from polyscene.ranges import Count
@@ -123,12 +123,12 @@ class VirtualKitti2(Streets):
         return [frame, *(f"{drive}/{number:05d}" for number in near[: self._views - 1])]
 
     def image(self, frame: str) -> Tensor:
-        return torch.from_numpy(self.picture(self._file("rgb", frame))).movedim(-1, 0) / 255
+        return self.picture(self._file("rgb", frame))
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target:
         """From colours; black is unlabelled."""
         path = self._file("classSegmentation", frame)
-        colours = self.sized(path, self.picture(path), size).astype(np.int64) @ WEIGHTS
+        colours = self.sized(path, files.read_image(self.found(path)), size).astype(np.int64) @ WEIGHTS
         place = np.searchsorted(CODES, colours, sorter=ORDER).clip(max=len(CODES) - 1)
         number = ORDER[place]
         known = CODES[number] == colours
@@ -137,6 +137,10 @@ class VirtualKitti2(Streets):
             problem = f"holds the colour ({red}, {green}, {blue}) of no class"
             raise BadSample(path, problem, f"take classSegmentation, not another rendering; {self.remedy}")
         return labels.ids(np.where(known, number, 255))
+
+    def measurements(self, frame: str) -> Sequence[Path]:
+        table = self._base("textgt") / frame.rpartition("/")[0] / "intrinsic.txt"
+        return self._file("depth", frame), table
 
     def depth(self, frame: str, size: tuple[int, int]) -> Target:
         """Stored in centimetres; the sky, and what is farther than can be stored, is unknown."""

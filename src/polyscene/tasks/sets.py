@@ -21,6 +21,10 @@ NYUV2_CLASSES = (
     "whiteboard", "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure",
     "otherfurniture", "otherprop",
 )  # fmt: skip
+NYUV2_13_CLASSES = (
+    "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
+    "window",
+)  # fmt: skip
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -46,6 +50,11 @@ NYUV2: tuple[Task, ...] = (
     Depth(encoding="metres", near=0.7, far=10.0),
     Normals(weight=10.0),
     Edges(weight=50.0, max_dist=0.011, strokes=True),
+)
+NYUV2_MTAN: tuple[Task, ...] = (
+    SemanticSegmentation(classes=NYUV2_13_CLASSES),
+    Depth(encoding="metres", near=0.7, far=10.0),
+    Normals(weight=10.0),
 )
 PASCAL_CONTEXT: tuple[Task, ...] = (
     SemanticSegmentation(classes=VOC_CLASSES),
@@ -77,6 +86,7 @@ TASKONOMY: tuple[Task, ...] = (SemanticSegmentation(classes=TASKONOMY_CLASSES), 
 ROOMS: tuple[Task, ...] = (SemanticSegmentation(classes=ROOMS_CLASSES), Depth(), Normals(), Edges())
 SETS = {
     "nyuv2": NYUV2,
+    "nyuv2_mtan": NYUV2_MTAN,
     "pascal_context": PASCAL_CONTEXT,
     "rooms": ROOMS,
     "cityscapes": CITYSCAPES,

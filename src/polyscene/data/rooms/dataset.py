@@ -97,18 +97,15 @@ class Rooms(Dataset):
         records, size = self.records(index), self.recipe.size
         number, window = self._place(index)
         valid = _bits(records["valid"], size)
-
-        def target(value: Tensor) -> Target:
-            return Target(value, valid)
-
+        read: dict[str, Callable[[], Tensor]] = {
+            "semseg": lambda: torch.from_numpy(records["semseg"]).long(),
+            "depth": lambda: torch.from_numpy(records["depth"]).clone(),
+            "normals": lambda: torch.from_numpy(records["normals"]).float().mul_(NORMAL_STEP),
+            "edges": lambda: _bits(records["edges"], size).float(),
+        }
         return Sample(
             images=torch.from_numpy(records["rgb"]).float().div_(255),
-            targets={
-                "semseg": target(torch.from_numpy(records["semseg"]).long()),
-                "depth": target(torch.from_numpy(records["depth"]).clone()),
-                "normals": target(torch.from_numpy(records["normals"]).float().mul_(NORMAL_STEP)),
-                "edges": target(_bits(records["edges"], size).float()),
-            },
+            targets={name: Target(read[name](), valid) for name in self.tasks},
             camera=Camera(
                 torch.from_numpy(records["intrinsics"]).clone(),
                 torch.from_numpy(records["world_from_camera"]).clone(),
