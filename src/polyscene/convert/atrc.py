@@ -50,11 +50,11 @@ class Atrc(Converter):
     def state(self, source: Source) -> State:
         source.drop("criterion.", LOSSES)
         state = prefixed("encoder.net.", source.under("backbone."))
-        state |= prefixed("decoder.enter.", self._side_by_side(source, "head.bottleneck.", list(self.tasks)))
+        entries = [_conv(source.under(f"head.bottleneck.{name}.")) for name in self.tasks]
+        state |= prefixed("decoder.enter.", joined(entries))
         labelled = atrc_genotypes.labelled(self.genotype)
-        if needed := [name for name, ours in self.ours.items() if ours in labelled]:
-            state |= prefixed("decoder.aside.", self._side_by_side(source, "head.aux_conv.", needed))
-        for name in needed:
+        for name in [name for name, ours in self.ours.items() if ours in labelled]:
+            state |= prefixed(f"decoder.aside.{self.ours[name]}.", _conv(source.under(f"head.aux_conv.{name}.")))
             state |= prefixed(f"decoder.classify.{self.ours[name]}.", source.under(f"head.aux_logits.{name}."))
         for name, task in self.ours.items():
             state |= prefixed(f"decoder.targets.{task}.", self._target(source, name))
@@ -69,9 +69,6 @@ class Atrc(Converter):
         return final | {
             f"aux_{name}": resize(maps[ours][:, 0], size) for name, ours in self.ours.items() if ours in maps
         }
-
-    def _side_by_side(self, source: Source, prefix: str, names: list[str]) -> State:
-        return joined([_conv(source.under(f"{prefix}{name}.")) for name in names])
 
     def _target(self, source: Source, name: str) -> State:
         state: State = {}

@@ -65,7 +65,7 @@ class Atrc(Decoder):
         needed = {*tasks} if searching else atrc_genotypes.labelled(self._given)
         self.class_tasks = {name: as_classes(task) for name, task in tasks.items() if name in needed}
         self.enter = ConvNormAct(width, len(tasks) * channels)
-        self.aside = ConvNormAct(width, len(needed) * width, 1) if needed else None
+        self.aside = nn.ModuleDict({name: ConvNormAct(width, width, 1) for name in self.class_tasks})
         self.classify = nn.ModuleDict({name: _scores(width, task) for name, task in self.class_tasks.items()})
         self.targets = nn.ModuleDict(
             {name: Target(channels, row, not searching, dropout) for name, row in options.items()}
@@ -80,7 +80,8 @@ class Atrc(Decoder):
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[Auxiliary]]:
         size = features.maps[0].shape[-2:]
         together = torch.cat([resize(level, size) for level in features.maps], 1)
-        scores = self._classes(together.detach())
+        beside = together.detach()
+        scores = {name: classify(self.aside[name](beside)) for name, classify in self.classify.items()}
         own = dict(zip(self.targets, self.enter(together).chunk(len(self.targets), 1), strict=True))
         known: dict[tuple[str, str], Tensor] = {}
 
@@ -98,13 +99,6 @@ class Atrc(Decoder):
         mixture = self.search(self.progress) if self.search else {}
         maps = {name: take(own[name], seen(name), mixture.get(name)) for name, take in self.targets.items()}
         return maps, self._supervised(scores)
-
-    def _classes(self, together: Tensor) -> dict[str, Tensor]:
-        if self.aside is None:
-            return {}
-        apart = self.aside(together).chunk(len(self.classify), 1)
-        pairs = zip(self.classify.items(), apart, strict=True)
-        return {name: classify(tensor) for (name, classify), tensor in pairs}
 
     def _supervised(self, scores: dict[str, Tensor]) -> list[Auxiliary]:
         if not scores and self.search is None:
