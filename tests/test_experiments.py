@@ -20,22 +20,27 @@ from torch.nn import functional as F
 from polyscene import encoders
 from polyscene.config import Config, check, load
 from polyscene.data import sources
+from polyscene.decoders import DECODERS
 from polyscene.encoders.base import Encoder
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.objective import Objective
 from polyscene.tasks import Task
-from polyscene.training import optim, schedule, tasks
+from polyscene.training import cost, optim, schedule, suite, tasks
 from polyscene.types import Batch, Camera, Features, Target
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 FILES = [str(file.relative_to(EXPERIMENTS)) for file in sorted(EXPERIMENTS.glob("*/*.yaml"))]
 ARMS = "three_d/arms.yaml"  # of three_d/base.yaml
+EQUAL = "equal_backbone/arms.yaml"  # of the base.yaml and real.yaml beside it
+PLAIN = ("multi_head", "deeplab")  # what others are compared with
 PUBLISHED = [name for name in FILES if name.startswith(("nyuv2/", "pascal_context/"))]
+OTHERS = [name for name in DECODERS if name not in ("mti_net", "invpt", "vit_light", "dense_mtl", *PLAIN)]
 WANTED = {
     *(f"{where}/{host}_{arm}.yaml" for where in ("nyuv2", "pascal_context")
       for host in ("mti_net", "invpt", "vit_light") for arm in ("base", "triplane", "cvm")),
     *(f"nyuv2/vit_light_{arm}_video.yaml" for arm in ("base", "triplane", "cvm")),
     *(f"nyuv2/dense_mtl_{exchanged}.yaml" for exchanged in ("sd", "sdn", "sdne")),
+    *(f"{where}/{host}.yaml" for where in ("nyuv2", "pascal_context") for host in OTHERS),
 }  # fmt: skip
 SIZE = {"nyuv2": (425, 560), "pascal_context": (375, 500)}
 FACING = (128, 128, 255)
@@ -228,26 +233,48 @@ def test_the_cross_view_module_is_as_large_as_published(name: str) -> None:
     assert added == 1_049_120 + 3_150_336 + fusion + norms
 
 
+SGD = ("sgd", 1e-3, 50), ("sgd", 5e-3, 20)
+ATRC = ("sgd", 1e-2, None), ("sgd", 5e-3, None)
+ADAM = ("adam", 1e-4, 100), ("adam", 1e-4, 100)
+RECIPES = {  # optimiser, rate and epochs, of NYUv2 and of PASCAL-Context; None: 40,000 steps
+    "mti_net": (("adam", 1e-4, None),) * 2,
+    "invpt": (("adam", 2e-5, None),) * 2,
+    "vit_light": (("adamw", 2e-5, None),) * 2,
+    "dense_mtl": (("adam", 3e-4, None),),
+    "taskprompter": (("adam", 1e-5, None), ("adam", 2e-5, None)),
+    "single_task": (("adam", 1e-4, 100), ("sgd", 5e-3, 60)),
+    "cross_stitch": SGD,
+    "nddr": SGD,
+    "mtan": (("adam", 1e-4, 100), ("sgd", 5e-3, 100)),
+    "pad_net": ADAM,
+    "atrc": ATRC,
+    "pap": ATRC,
+    "psd": ATRC,
+}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_recipes(name: str) -> None:
-    """Rates at the first, a middle and the last step, of 40,000."""
+    """Rates at the first, a middle and the last of as many steps as 40,000."""
     config, chosen = read(name)
-    settings = config.training
+    settings, where = config.training, name.partition("/")[0]
+    decoder = config.model.decoder.name
+    optimiser, first, epochs = RECIPES[decoder][where == "pascal_context"]
     rates = [settings.optimiser.lr * schedule.factor(settings.schedule, step, 40_000) for step in (0, 20_000, 39_999)]
-    first = {"mti": 1e-4, "inv": 2e-5, "vit": 2e-5, "den": 3e-4}[name.partition("/")[2][:3]]
-    falls = (1, 1, 0.1) if "dense_mtl" in name else (1, 0.5**0.9, 40_000**-0.9)
-    assert settings.steps == 40_000
+    falls = (1, 1, 0.1) if decoder == "dense_mtl" else (1, 0.5**0.9, 40_000**-0.9)
+    assert (settings.steps, settings.epochs) == ((None, epochs) if epochs else (40_000, None))
     assert rates == pytest.approx([first * fall for fall in falls])
-    assert settings.optimiser.name == ("adamw" if "vit_light" in name else "adam")
+    assert settings.optimiser.name == optimiser
     weights = {task: chosen[task].weight for task in chosen}
-    if "dense_mtl" not in name:
-        others = {"depth": 1} if name.startswith("nyuv2") else {"human_parts": 2, "saliency": 5}
-        assert weights == {"semseg": 1, "normals": 30, "edges": 50, **others}
+    if decoder != "dense_mtl":
+        others = {"depth": 1} if where == "nyuv2" else {"human_parts": 2, "saliency": 5}
+        by_components = epochs is not None  # Vandenhende's code
+        assert weights == {"semseg": 1, "normals": 10 if by_components else 30, "edges": 50, **others}
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    "name", ["nyuv2/dense_mtl_sd.yaml", *(name for name in FILES if name not in (*PUBLISHED, ARMS))]
+    "name", ["nyuv2/dense_mtl_sd.yaml", *(name for name in FILES if name not in (*PUBLISHED, ARMS, EQUAL))]
 )
 def test_the_whole_check_passes(name: str, request: pytest.FixtureRequest) -> None:
     if "real" in name:
@@ -265,3 +292,16 @@ def test_arms_change_the_model_of_their_base(host: str, arm: str) -> None:
     overrides = [word for key, value in changes.items() for word in (f"--model.{key}", json.dumps(value))]
     config = load(EXPERIMENTS / "three_d/base.yaml", overrides, trains=True)
     check(config, tasks.choose(config))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_decoders_go_with_the_encoder_of_all(decoder: str) -> None:
+    changes = {"decoder": decoder} | yaml.safe_load((EXPERIMENTS / EQUAL).read_text()).get(decoder, {})
+    settings = {f"model.{part}": value for part, value in changes.items()}
+    config = suite.load(EXPERIMENTS / "equal_backbone/base.yaml", settings)
+    if decoder == "taskprompter":
+        with pytest.raises(ValueError, match="plain ViT"):
+            cost.count(config)
+        return
+    parameters, gmacs = cost.count(config)
+    assert parameters > 3_000_000 and gmacs > 0.13, "the encoder alone"

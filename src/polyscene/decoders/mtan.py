@@ -27,6 +27,11 @@ class Mtan(SingleTask):
     Multi-Task Learning with Attention", CVPR 2019.
     """
 
+    def __init__(
+        self, tasks: dict[str, Task], in_channels: tuple[int, ...], strides: tuple[int, ...], **options: Any
+    ) -> None:
+        super().__init__(tasks, in_channels, strides, **options)  # said here too, for the checker reads this file alone
+
     @classmethod
     def wrap_encoder(cls, encoder: Encoder, tasks: dict[str, Task], **options: Any) -> Encoder:
         need_stages(encoder, "mtan")
