@@ -41,12 +41,12 @@ def test_mean_spread_and_delta(tmp_path: Path) -> None:
     assert found.delta(new, "val") == pytest.approx([10.0, 10.0])  # 10 % more mIoU, 10 % less error
     headlines, views = found.tables()
     assert headlines.head == ["", "runs", "semseg mIoU ↑", "depth RMSE ↓", "Δ_MTL %"]
-    assert headlines.rows[0] == ["base", "2", "40.0 ± 1.4", "2.00 ± 0.00", "+0.00 ± 1.77"]
+    assert headlines.rows[0] == ["base", "2", "40.00 ± 1.41", "2.000 ± 0.000", "+0.00 ± 1.77"]
     assert headlines.rows[1][-1] == "+10.00 ± 0.00" and headlines.bold == {(1, 2), (1, 3), (1, 4)}
     assert headlines.notes[0] == "Protocol polyscene; figures of the training's own evaluation"
     assert views.title == "val: do the views agree?" and views.head == ["", "runs", "semseg agreement ↑"]
     assert views.bold == {(0, 2), (1, 2)}, "equal figures are both the best"
-    assert "| new | 2 | **44.0 ± 0.0** |" in found.markdown()
+    assert "| new | 2 | **44.00 ± 0.00** |" in found.markdown()
     assert comparison.compare(runs, base="new").delta(base, "val")[1] < 0
 
 
@@ -125,10 +125,10 @@ def judge(run: Path, protocol: str, miou: float | None, source: str = "val") -> 
 def test_figures_of_eval_are_taken_where_all_runs_have_them(tmp_path: Path) -> None:
     one, two = make(tmp_path, "one", 0, 39.0, 2.0), make(tmp_path, "two", 0, 41.0, 2.0)
     judge(one, "invpt", 50.0)
-    assert comparison.compare([one, two]).tables()[0].rows[0][2] == "39.0"
+    assert comparison.compare([one, two]).tables()[0].rows[0][2] == "39.00"
     judge(two, "invpt", None)
     table = comparison.compare([one, two]).tables()[0]
-    assert table.title == "val (test)" and [row[2:] for row in table.rows] == [["50.0", "+0.00"], ["undefined"] * 2]
+    assert table.title == "val (test)" and [row[2:] for row in table.rows] == [["50.00", "+0.00"], ["undefined"] * 2]
     assert table.notes == ["Protocol invpt; figures of polyscene eval", "all 3 samples", "semseg: as invpt counts"]
     assert not table.bold, "one figure alone is no best"
 

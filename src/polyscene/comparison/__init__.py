@@ -237,7 +237,7 @@ def gather(runs: Iterable[Path | str]) -> tuple[list[Arm], str]:
 
 
 def spread(values: Sequence[float], signed: bool = False) -> str:
-    """Mean ± standard deviation of the sample, in as many digits as the mean deserves."""
+    """Mean ± standard deviation of the sample; four digits of the mean, as papers print."""
     middle = mean(values)
     if math.isnan(middle):
         return UNDEFINED
@@ -264,7 +264,7 @@ def _as_printed(value: float | None) -> str:
 
 
 def _digits(value: float) -> int:
-    return max(0, 3 - len(str(int(abs(value))))) if abs(value) >= 1 else 3
+    return max(0, 4 - len(str(int(abs(value))))) if abs(value) >= 1 else 4
 
 
 def _judged(runs: Sequence[Path]) -> tuple[dict[Path, dict[str, Judgement]], str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FITS = {
     "cover": "the largest centred field of view",
-    "pad": "pictures as they are, cut or padded",
+    "pad": "pictures as they are, padded or cut to their middle",
     "stretch": "pictures resized whatever their aspect",
 }
 
@@ -41,10 +41,10 @@ def run(
     baseline: Sequence[str | Path] = (),
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """``polyscene eval``: prints a table a source and its protocol, writes ``metrics.json`` and ``metrics.md`` into
-    ``out`` (where the weights are, by default) and returns what the former holds. ``data``: a configuration, whose
-    ``evaluate`` sources are judged; a folder with a polyscene.yaml, or such a file; or the name of a data set, the
-    files of which are at ``root`` or where POLYSCENE_NAME says.
+    """``polyscene eval``: prints the headlines of each source and how they were counted, writes every figure as
+    ``metrics.json`` and ``metrics.md`` into ``out`` (where the weights are, by default) and returns what the former
+    holds. ``data``: a configuration, whose ``evaluate`` sources are judged; a folder with a polyscene.yaml, or such a
+    file; or the name of a data set, the files of which are at ``root`` or where POLYSCENE_NAME says.
     """
     config = _configuration(data, split, root)  # mistakes in it are told before torch is imported
     if limit is not None and limit < 1:
@@ -85,10 +85,11 @@ def run(
             shown = bar.add_task(name)
             judged = judge(model, loader, limit, place, partial(_advance, bar, shown), rules, workers)
         beside: dict[str, Figures] = {}
-        if with_floors:  # exact boundaries of what has none would take long and say little
-            teacher, quick = built.train.get(name, loader), rules.quick()
-            beside["constant"] = floors(teacher, loader, model.tasks, limit, quick)
-            beside["place only"] = position_floors(teacher, loader, model.tasks, limit, quick)
+        fast = {task: each for task, each in model.tasks.items() if not each.metric(rules).slow}
+        if with_floors and fast.keys() & judged.keys():
+            teacher = built.train.get(name, loader)
+            beside["constant"] = floors(teacher, loader, fast, limit, rules)
+            beside["place only"] = position_floors(teacher, loader, fast, limit, rules)
         found[name] = Judgement(
             judged,
             rules.name,
@@ -96,11 +97,11 @@ def run(
             _split(section.evaluate[name]),
             len(loader.dataset),
             _view(loader, section, limit),
-            tuple(_notes(judged, loader, name in built.train, with_floors)),
+            tuple(_notes(judged, loader, name in built.train, bool(beside))),
             beside,
             single[name],
         )
-        table = found[name].table(name)
+        table = found[name].headlines(name)
         console.print(tables.console(table))
         for line in table.notes:
             console.print(line, highlight=False, markup=False, style="dim")
@@ -109,9 +110,10 @@ def run(
     by_source = {name: {**one.facts(), "skipped": built.evaluate[name].skipped} for name, one in found.items()}
     result = finite({"weights": str(info.find(weights)), "data": data, "sources": by_source})
     (folder / FILE).write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-    readable = "\n".join(tables.markdown(one.table(name)) for name, one in found.items())
+    shown = (table for name, one in found.items() for table in (one.headlines(name), one.every_figure()))
+    readable = "\n".join(map(tables.markdown, shown))
     (folder / FILE).with_suffix(".md").write_text(readable, encoding="utf-8")
-    console.print(f"written: {folder / FILE} and .md", highlight=False, soft_wrap=True)
+    console.print(f"every figure: {folder / FILE} and .md", highlight=False, soft_wrap=True)
     return dict(result)
 
 
@@ -127,6 +129,7 @@ def _configuration(data: str, split: str | None, root: Path | None) -> Config:
     from polyscene.config import Config, load
     from polyscene.data import DATASETS
     from polyscene.data.description import FILE as DESCRIPTION
+    from polyscene.data.description import load as describe
 
     path = Path(data)
     if path.exists() and root is not None:
@@ -140,8 +143,10 @@ def _configuration(data: str, split: str | None, root: Path | None) -> Config:
             if split is not None:
                 raise ValueError(f"--split {split}: the sources of {data} say themselves which split they are")
             return load(path)
-    part: dict[str, Any] = {"name": "folder", "path": data, **({"split": split} if split else {})}
-    if not path.exists():
+    if path.exists():
+        split = split or ("val" if "val" in describe(path)[0].splits else None)
+        part: dict[str, Any] = {"name": "folder", "path": data, **({"split": split} if split else {})}
+    else:
         if data not in DATASETS or data == "folder":
             names = [name for name in DATASETS if name != "folder"]
             raise ValueError(f"--data {data!r} is no file or folder, and an {parts.unknown(data, names, 'data set')}")

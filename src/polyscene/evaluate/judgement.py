@@ -35,6 +35,10 @@ class Judged:
     def value(self) -> float:
         return self.figures.get(self.headline, math.nan)
 
+    def title(self, figure: str) -> str:
+        """The headline points to where it is better."""
+        return f"{figure} {'↑' if self.higher_is_better else '↓'}" if figure == self.headline else figure
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -78,23 +82,30 @@ class Judgement:
             told.append(f"{DELTA} {number(self.delta, '+.2f')} % against single tasks, over {over}")
         return told + [f"{name}: {task.words}" for name, task in self.tasks.items()]
 
-    def table(self, title: str) -> Table:
-        """A row a figure; what each task's figures are of stands in its first."""
+    def headlines(self, title: str) -> Table:
+        """A row a task, and what must be told with it."""
         alone = ["single task"] if self.baseline else []
         head = ["task", "figure", "network", *alone, *self.floors, "images", "valid pixels"]
+        rows = []
+        for name, task in self.tasks.items():
+            beside = [number(self.baseline.get(name))] if alone else []
+            beside += [number(by.get(name, {}).get(task.headline)) for by in self.floors.values()]
+            seen = ["" if count is None else f"{count:,}" for count in (task.images, task.pixels)]
+            rows.append([name, task.title(task.headline), number(task.value), *beside, *seen])
+        split = f" ({self.split})" if self.split else ""
+        return Table(f"{title}{split}", head, rows, 2, notes=self.words())
+
+    def every_figure(self) -> Table:
+        """A row a figure, the headlines bold."""
         rows: list[list[str]] = []
         bold: set[tuple[int, int]] = set()
         for name, task in self.tasks.items():
             for figure, value in task.figures.items():
                 leads = figure == task.headline
-                arrow = f" {'↑' if task.higher_is_better else '↓'}" if leads else ""
-                beside = [number(self.baseline.get(name)) if leads else ""] if alone else []
-                beside += [number(by.get(name, {}).get(figure)) for by in self.floors.values()]
-                seen = [f"{count:,}" if leads and count is not None else "" for count in (task.images, task.pixels)]
                 bold |= {(len(rows), 1), (len(rows), 2)} if leads else set()
-                rows.append([name if leads else "", f"{figure}{arrow}", number(value), *beside, *seen])
-        split = f" ({self.split})" if self.split else ""
-        return Table(f"{title}{split}", head, rows, 2, frozenset(bold), notes=self.words())
+                beside = (number(by.get(name, {}).get(figure)) for by in self.floors.values())
+                rows.append([name if leads else "", task.title(figure), number(value), *beside])
+        return Table("every figure", ["task", "figure", "network", *self.floors], rows, 2, frozenset(bold))
 
     def facts(self) -> dict[str, Any]:
         """JSON; null stands for what is undefined."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,11 +54,13 @@ class Metric(ABC):
 
     ``state`` is one flat float64 tensor of sums, so that the accumulators of several processes add up: ``sums`` of the
     metric's own, after the numbers of images and valid pixels that were ``seen``. ``key`` is the headline among the
-    figures and ``higher_is_better`` its direction. ``words`` says how it counts.
+    figures and ``higher_is_better`` its direction. ``words`` says how it counts. One that is ``slow``
+    takes help (``share``).
     """
 
     key: str
     higher_is_better: bool
+    slow: ClassVar[bool] = False
 
     def __init__(self, sums: int) -> None:
         self.state = torch.zeros(2 + sums, dtype=torch.float64)

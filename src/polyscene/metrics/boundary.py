@@ -214,6 +214,7 @@ class BoundaryMetric(Metric):
 
     key = "odsF"
     higher_is_better = True
+    slow = True
 
     def __init__(self, rules: BoundaryRules, max_dist: float, workers: int | None = None) -> None:
         self.rules = rules

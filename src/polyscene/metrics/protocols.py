@@ -56,7 +56,7 @@ class DepthRules:
         most = "" if math.isinf(self.ceiling) else f" and at most {self.ceiling:g} m"
         shift = f"; {self.shift:+g} m on truth and prediction" if self.shift else ""
         least = f"; prediction at least {self.floor:g} m{most}" if self.floor > 0 else "; prediction as it is"
-        return f"depth {_POOLED[self.pool]}; {bounds}{least}{shift}"
+        return f"{_POOLED[self.pool]}; {bounds}{least}{shift}"
 
 
 @dataclass(frozen=True)
