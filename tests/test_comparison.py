@@ -149,7 +149,7 @@ def test_latex_is_escaped_and_csv_is_exact(tmp_path: Path) -> None:
     runs.append(make(tmp_path, "new", 0, 44.0, 2.2))
     found = comparison.compare(runs)
     spelt = found.latex()
-    assert "b\\_50\\% & 2 & 20.2 $\\pm$ 28.0 & \\textbf{2.00 $\\pm$ 0.00}" in spelt
+    assert "b\\_50\\% & 2 & 20.17 $\\pm$ 28.05 & \\textbf{2.000 $\\pm$ 0.000}" in spelt
     assert "\\begin{tabular}{lrrrr}" in spelt and "$\\Delta_{\\mathrm{MTL}}$ \\%" in spelt and "_MTL" not in spelt
     assert spelt.count("\\toprule") == spelt.count("\\end{table}") == 2
     rows = list(csv.DictReader(found.csv().splitlines()))

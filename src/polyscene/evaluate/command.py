@@ -110,9 +110,8 @@ def run(
     by_source = {name: {**one.facts(), "skipped": built.evaluate[name].skipped} for name, one in found.items()}
     result = finite({"weights": str(info.find(weights)), "data": data, "sources": by_source})
     (folder / FILE).write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-    shown = (table for name, one in found.items() for table in (one.headlines(name), one.every_figure()))
-    readable = "\n".join(map(tables.markdown, shown))
-    (folder / FILE).with_suffix(".md").write_text(readable, encoding="utf-8")
+    readable = [each for name, one in found.items() for each in (one.headlines(name), one.every_figure())]
+    (folder / FILE).with_suffix(".md").write_text("\n".join(map(tables.markdown, readable)), encoding="utf-8")
     console.print(f"every figure: {folder / FILE} and .md", highlight=False, soft_wrap=True)
     return dict(result)
 
