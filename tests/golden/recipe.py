@@ -48,7 +48,7 @@ def tensor(key: str, shape: list[int], gain: float = 1.0) -> Tensor:
         z = rows.reshape(shape) * (gain / np.sqrt(fan_in))
     elif leaf == "weight":
         z = 1 + 0.1 * z
-    elif leaf == "alpha" or parent == "weights":
+    elif leaf in ("alpha", "param") or parent == "weights":
         z = 0.5 * z
     else:
         z = 0.1 * z

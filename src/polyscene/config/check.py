@@ -55,11 +55,11 @@ def _place_of_work(settings: Training) -> Iterator[Problem]:
         track.find(settings.track)
     except ImportError as error:
         yield Problem(("training", "track"), _said(error), settings.track)
-    if settings.init is not None:
+    for start in [settings.init] if isinstance(settings.init, str) else settings.init or ():
         try:
-            info.find(settings.init)
+            info.find(start)
         except FileNotFoundError as error:
-            yield Problem(("training", "init"), _said(error), settings.init)
+            yield Problem(("training", "init"), _said(error), start)
 
 
 def _built(config: Config, tasks: dict[str, Task]) -> MultiTaskModel:

@@ -104,6 +104,10 @@ class Model(Strict):
     canonical_focal: Positive | None = None  # times the width; None: depth knows no focal length
 
 
+def _one_or_several(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 def _expression(pattern: str) -> str:
     try:
         re.compile(pattern)
@@ -157,7 +161,7 @@ class Training(Strict):
     evaluate_every: Count | None = None  # steps; None: at the end only
     checkpoint_every: Count | None = None  # steps; None: ten times a run and at every evaluation
     device: str = "auto"
-    init: str | None = None  # starter | RUN | FILE
+    init: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several)] = None  # starter, RUN or FILE
     track: Literal["tensorboard", "wandb", "trackio"] | None = None
     threads: Count | None = None
 
@@ -168,10 +172,6 @@ class Training(Strict):
         return self
 
 
-def _tasks(value: Any) -> Any:
-    return value if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
 class Config(Strict):
     """One run. ``tasks``: the name of a training source's data set (its tasks and classes), or a list of task names or
     ``{type: Depth, encoding: log_bins}`` mappings. ``weights`` override the tasks' own."""
@@ -179,7 +179,7 @@ class Config(Strict):
     name: str = "run"
     out: Path | None = None  # default: runs/NAME
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    tasks: Annotated[str | tuple[str | dict[str, Any], ...], BeforeValidator(_tasks)]
+    tasks: Annotated[str | tuple[str | dict[str, Any], ...], BeforeValidator(_one_or_several)]
     weights: dict[str, Amount] = {}
     data: Data = Data()
     model: Model = Model()
