@@ -13,13 +13,15 @@ import yaml
 from torch import Tensor, nn
 
 CHANNELS = {"semseg": 40, "depth": 1, "normals": 3, "edge": 1}
+WIDTHS = [18, 36, 72, 144]
+"""Of HRNet-18's levels."""
 DEPTHS = {"vit_base_patch16_384": (768, 12, 12), "vit_large_patch16_384": (1024, 24, 16)}
 Network = tuple[nn.Module, Callable[[nn.Module, Tensor], list[Tensor]]]
 """The second gives all maps that are trained."""
 
 
-def mti_net(checkout: str, size: tuple[int, int], encoder: str) -> Network:
-    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+def _survey(checkout: str) -> None:
+    """Makes SimonVandenhende/Multi-Task-Learning-PyTorch importable, and what was made from it."""
     unused = {"torchvision.models.utils": ["load_state_dict_from_url"], "termcolor": ["colored"]}
     for name, functions in unused.items():
         module = types.ModuleType(name)
@@ -27,14 +29,52 @@ def mti_net(checkout: str, size: tuple[int, int], encoder: str) -> Network:
         sys.modules[name] = module
     vars(numpy)["int"] = int  # which it had when that code was written
     sys.path.insert(0, checkout)
-    from models.mti_net import MTINet
+
+
+def _hrnet_description(checkout: str) -> Any:
+    return yaml.safe_load((Path(checkout) / "models/model_info/hrnet_w18.yml").read_text())
+
+
+def pad_net(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+    _survey(checkout)
+    from models.padnet import PADNet  # type: ignore[import-not-found]
+    from models.seg_hrnet import HighResolutionFuse, HighResolutionNet  # type: ignore[import-not-found]
+
+    names = types.SimpleNamespace(NAMES=list(CHANNELS), NUM_OUTPUT=CHANNELS)
+    backbone = nn.Sequential(HighResolutionNet(_hrnet_description(checkout)), HighResolutionFuse(WIDTHS, 256))
+    return PADNet(types.SimpleNamespace(TASKS=names, AUXILARY_TASKS=names), backbone, sum(WIDTHS)), _initial_and_final
+
+
+def pap(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """code_cnn of Armanfard-Lab/CTAL, a re-implementation: the authors published none."""
+    _survey(checkout)
+    from models.hrnet import HighResolutionFuse, HighResolutionNet  # type: ignore[import-not-found]
+    from models.papnet import PAPNet  # type: ignore[import-not-found]
+
+    class Options(dict[str, Any]):
+        TASKS = types.SimpleNamespace(NAMES=list(CHANNELS), NUM_OUTPUT=CHANNELS)
+
+    diffusion = types.SimpleNamespace(beta=0.05, num_iters=1)
+    backbone = nn.Sequential(HighResolutionNet(_hrnet_description(checkout)), HighResolutionFuse(WIDTHS, 256))
+    return PAPNet(Options(model_kwargs={"diffusion": diffusion}), backbone, sum(WIDTHS)), _initial_and_final
+
+
+def _initial_and_final(model: nn.Module, images: Tensor) -> list[Tensor]:
+    found: dict[str, Tensor] = model(images)
+    return [found[f"{kind}{name}"] for kind in ("", "initial_") for name in CHANNELS]
+
+
+def mti_net(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+    _survey(checkout)
+    from models.mti_net import MTINet  # type: ignore[import-not-found]
     from models.seg_hrnet import HighResolutionHead, HighResolutionNet
 
-    widths = [18, 36, 72, 144]
     names = types.SimpleNamespace(NAMES=list(CHANNELS), NUM_OUTPUT=CHANNELS)
-    backbone = HighResolutionNet(yaml.safe_load((Path(checkout) / "models/model_info/hrnet_w18.yml").read_text()))
-    heads = nn.ModuleDict({name: HighResolutionHead(widths, count) for name, count in CHANNELS.items()})
-    model: nn.Module = MTINet(types.SimpleNamespace(TASKS=names, AUXILARY_TASKS=names), backbone, widths, heads)
+    backbone = HighResolutionNet(_hrnet_description(checkout))
+    heads = nn.ModuleDict({name: HighResolutionHead(WIDTHS, count) for name, count in CHANNELS.items()})
+    model: nn.Module = MTINet(types.SimpleNamespace(TASKS=names, AUXILARY_TASKS=names), backbone, WIDTHS, heads)
 
     def outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
         found: dict[str, Any] = model(images)

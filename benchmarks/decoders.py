@@ -1,13 +1,15 @@
 """Decoders beside their public code, xTAM beside its materialised form: time and peak memory, one image, one thread.
 
-One JSON line a row: python benchmarks/decoders.py {mti_net,invpt,xtam} [--reference DIR] [--bf16] [--size H W]
-Forward and backward; the time is the least of several rounds in which candidates take turns, in seconds of the
-processor; memory is the peak of two rounds in a process of its own less what it held before.
+One JSON line a row: python benchmarks/decoders.py {mti_net,pad_net,pap,invpt,xtam} [--reference DIR] [--bf16]
+[--size H W]. Forward and backward; the time is the least of several rounds in which candidates take turns, in seconds
+of the processor; memory is the peak of two rounds in a process of its own less what it held before.
 
-``mti_net`` and ``invpt``: networks for NYUv2. DIR is a checkout of the public code, of
-SimonVandenhende/Multi-Task-Learning-PyTorch or prismformore/Multi-Task-Transformer (which needs einops); without it
-there are only rows of ours. ``channels_last`` is the order in which pictures and weights come: ours trains in it by
-default, the public code in the other.
+All but ``xtam``: networks for NYUv2. DIR is a checkout of the public code, of
+SimonVandenhende/Multi-Task-Learning-PyTorch for mti_net and pad_net, of Armanfard-Lab/CTAL, its folder code_cnn, for
+pap (whose affinities between all places need more than 16 GB; --size 224 288 needs a tenth), or of
+prismformore/Multi-Task-Transformer for invpt (which needs einops). Without it there are only rows of ours.
+``channels_last`` is the order in which pictures and weights come: ours trains in it by default, the public code in the
+other.
 
 ``xtam``: cross-task attention, the branch and the block around it, with the matrix of weights materialised and without
 it; then the exchange between --tasks tasks, pairwise and through a hub. The size is the picture's; features have half
@@ -34,20 +36,21 @@ from polyscene.decoders.blocks import resize
 from polyscene.decoders.dense_mtl import Hub, Pairwise
 from polyscene.model import create_model
 
-ENCODERS = {"mti_net": "hrnet_w18_small_v2", "invpt": "vit_base_patch16_384"}
-ORDERS = {"mti_net": ("", ", channels_last"), "invpt": ("",)}
+HRNET = "hrnet_w18_small_v2"
+ENCODERS = {"mti_net": HRNET, "pad_net": HRNET, "pap": HRNET, "invpt": "vit_base_patch16_384"}
+ORDERS = {**dict.fromkeys(("mti_net", "pad_net", "pap"), ("", ", channels_last")), "invpt": ("",)}
 CHANNELS = 128
 """Of the maps that xTAM exchanges."""
 
 
 # -- whole networks ----------------------------------------------------------------------------------------------------
 def ours(decoder: str, size: tuple[int, int], encoder: str) -> _public.Network:
-    options = {"upsample": "bilinear"} if decoder == "mti_net" else {"img_size": list(size)}
+    options = {"upsample": "bilinear"} if encoder.startswith("hrnet") else {"img_size": list(size)}
 
     def outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
         predictions = model(images[:, None])
         early = [raw.flatten(0, 1) for auxiliary in predictions.auxiliary for raw in auxiliary.maps.values()]
-        if decoder == "invpt":  # the public code gives them at the picture's size
+        if decoder in ("invpt", "pap"):  # the public code gives them at the picture's size
             early = [resize(raw, images.shape[-2:]) for raw in early]
         return [*(raw.flatten(0, 1) for raw in predictions.final.values()), *early]
 
