@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from polyscene.convert.base import Source, State, prefixed
+from polyscene.convert.hrnet import tower
 from polyscene.convert.resnet import OnResNet, encoder
 
 STAGES = 4
@@ -11,6 +12,7 @@ class Mtan(OnResNet):
     2021). The biases of its masks' convolutions say the same as the means of the norms that follow."""
 
     decoder = "mtan"
+    mark = "attention_1."
 
     def state(self, source: Source) -> State:
         state = encoder(source, "backbone.", "encoder.shared.") | self.heads(source)
@@ -19,7 +21,7 @@ class Mtan(OnResNet):
                 layers = f"attention_{stage + 1}.{theirs}."
                 state |= prefixed(f"encoder.masks.{stage}.{ours}.", _mask(source, layers, parts=2 if stage else 1))
         for stage in range(STAGES - 1):
-            state |= prefixed(f"encoder.refine.{stage}.", _bottleneck(source, f"refine_{stage + 1}.0."))
+            state |= prefixed(f"encoder.refine.{stage}.", tower(source.under(f"refine_{stage + 1}.0.")))
         return state
 
 
@@ -34,12 +36,3 @@ def _mask(source: Source, theirs: str, parts: int) -> State:
 def _norm(source: Source, theirs: str, bias: str) -> State:
     state = source.under(theirs)
     return state | {"running_mean": state["running_mean"] - source.take(bias)}
-
-
-def _bottleneck(source: Source, theirs: str) -> State:
-    names = {"conv1": "body.0.0", "bn1": "body.0.1", "conv2": "body.1.0", "bn2": "body.1.1", "conv3": "body.2"}
-    names |= {"bn3": "body.3", "downsample": "shortcut"}
-    state: State = {}
-    for name, ours in names.items():
-        state |= prefixed(f"{ours}.", source.under(f"{theirs}{name}."))
-    return state

@@ -23,6 +23,9 @@ DECODERS = {
 _BLOCKS = {  # usable alone
     "affinity_propagation": "polyscene.decoders.pap:AffinityPropagation",
     "distillation": "polyscene.decoders.pad_net:Distillation",
+    "global_context": "polyscene.decoders.atrc_contexts:GlobalContext",
+    "label_context": "polyscene.decoders.atrc_contexts:LabelContext",
+    "local_context": "polyscene.decoders.atrc_contexts:LocalContext",
     "pattern_diffusion": "polyscene.decoders.psd:PatternDiffusion",
     "xTAM": "polyscene.decoders.xtam:xTAM",
 }

@@ -1,6 +1,11 @@
 """What one task may take from another's features (Bruggemann et al., "Exploring Relational Context for Multi-Task Dense
-Prediction", ICCV 2021, section 3.2), each usable alone: from maps (n, c, h, w) of the target and the source, or tokens
-of the source, to a map (n, d, h, w)."""
+Prediction", ICCV 2021, section 3.2), each usable alone: ``Context(c, d)`` makes of maps (n, c, h, w) of the target and
+of the source, or of tokens (n, c, k, 1) of the source's k classes, a map (n, d, h, w) of any size.
+
+>>> target, source, scores = torch.rand(1, 64, 32, 48), torch.rand(1, 64, 32, 48), torch.rand(1, 13, 32, 48)
+>>> everywhere, nearby = GlobalContext(64, 32)(target, source), LocalContext(64, 32, window=5)(target, source)
+>>> by_class = LabelContext(64, 32)(target, class_tokens(scores, source))
+"""
 
 from __future__ import annotations
 
@@ -46,7 +51,7 @@ class GlobalContext(Attention):
 
 class LocalContext(Attention):
     """The pixels of the source within a window of ``window`` x ``window``. What lies outside the picture counts as
-    zeros, like in a convolution."""
+    zeros, like in a convolution. ``ValueError`` for an even ``window``."""
 
     def __init__(self, in_channels: int, channels: int, affine: bool = True, window: int = 9) -> None:
         super().__init__(in_channels, channels, nn.ReLU, affine)

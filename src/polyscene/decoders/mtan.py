@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyscene.decoders.base import need_stages
-from polyscene.decoders.blocks import ConvNormAct, resize
+from polyscene.decoders.blocks import Bottleneck, resize
 from polyscene.decoders.single_task import SingleTask
 from polyscene.encoders.base import Encoder
 from polyscene.tasks import Task
@@ -105,21 +105,3 @@ class Mask(nn.Module):
             inner = inner + self.carry(carried)
         opening: Tensor = self.widen(F.relu(self.norm(inner), inplace=True))
         return opening.sigmoid()
-
-
-class Bottleneck(nn.Module):
-    """ResNet's: 1x1, 3x3 of a quarter of the width, 1x1, and around them the input, brought to the width."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        inner = max(1, channels // 4)
-        self.body = nn.Sequential(
-            ConvNormAct(in_channels, inner, 1),
-            ConvNormAct(inner, inner),
-            nn.Conv2d(inner, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, tensor: Tensor) -> Tensor:
-        return F.relu(self.body(tensor) + self.shortcut(tensor), inplace=True)

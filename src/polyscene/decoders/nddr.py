@@ -8,13 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyscene.decoders.base import need_stages
-from polyscene.decoders.cross_stitch import JoinedEncoders
+from polyscene.decoders.cross_stitch import ALPHA, BETA, JoinedEncoders
 from polyscene.decoders.single_task import SingleTask
 from polyscene.encoders.base import Encoder
 from polyscene.ranges import Amount
 from polyscene.tasks import Task
-
-ALPHA, BETA = 0.9, 0.1  # as published for NYUv2; 0.8 and 0.05 for PASCAL
 
 
 class Nddr(SingleTask):

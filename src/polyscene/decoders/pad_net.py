@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from polyscene.decoders.base import Decoder
 from polyscene.decoders.blocks import Bottleneck, Concat
@@ -64,24 +63,29 @@ class Initial(nn.Module):
 class Distillation(nn.Module):
     """Each task's features, and what it takes of every other's: a convolution of these behind a gate of its own.
 
-    PAD-Net's attention-guided message passing. What a task sends to all others is one convolution. Usable alone:
-    maps (n, c, h, w) in the order of the tasks to the same.
+    PAD-Net's attention-guided message passing (module C, section 3.3). What a task sends to all others is one
+    convolution. Usable alone: ``tasks`` maps (n, ``channels``, h, w) of any one size to as many of the same shape.
+    ``ValueError`` for another number of maps.
+
+    >>> semseg, depth = Distillation(2, 64)([torch.rand(1, 64, 32, 48), torch.rand(1, 64, 32, 48)])
     """
 
     def __init__(self, tasks: int, channels: int) -> None:
         super().__init__()
         others = tasks - 1
-        self.channels = channels
+        self.tasks, self.channels = tasks, channels
         # for each source: features for every other task in their order, then the gates
         self.send = nn.ModuleList(
             nn.Conv2d(channels, 2 * others * channels, 3, padding=1, bias=False) for _ in range(tasks if others else 0)
         )
 
     def forward(self, by_task: list[Tensor]) -> list[Tensor]:
+        if len(by_task) != self.tasks:
+            raise ValueError(f"Distillation between {self.tasks} tasks takes as many maps, got {len(by_task)}")
         received = list(by_task)
         for source, conv in enumerate(self.send):
-            weight = conv.get_parameter("weight")
-            parts = F.glu(conv3x3(by_task[source], weight), 1).split(self.channels, 1)
+            features, gates = (conv3x3(by_task[source], half) for half in conv.get_parameter("weight").chunk(2))
+            parts = (features * gates.sigmoid_()).split(self.channels, 1)
             targets = [target for target in range(len(by_task)) if target != source]
             for target, part in zip(targets, parts, strict=True):
                 received[target] = received[target] + part

@@ -54,7 +54,10 @@ class Pap(Decoder):
 
 
 class AffinityPropagation(nn.Module):
-    """PAP's cross-task propagation. Usable alone: maps (n, c, h, w) in the order of the tasks to the same.
+    """PAP's cross-task propagation (section 3). Usable alone: ``tasks`` maps (n, c, h, w) of any one shape to as many
+    of the same. ``ValueError`` for another number of maps, ``beta`` outside [0, 1], and no ``iterations``.
+
+    >>> semseg, depth = AffinityPropagation(2)([torch.rand(1, 64, 32, 48), torch.rand(1, 64, 32, 48)])
 
     With X of task s, one row a place, its affinities are X·Xᵀ, brought to row sums of 1. Task t mixes those of all
     tasks by weights that sum to 1, into M, and repeats h ← beta·M·h + (1 - beta)·h₀ ``iterations`` times.
@@ -77,6 +80,8 @@ class AffinityPropagation(nn.Module):
         self.weights = nn.Parameter(torch.full((tasks, tasks), 1 / tasks))  # logits; a row a target
 
     def forward(self, by_task: list[Tensor]) -> list[Tensor]:
+        if len(by_task) != len(self.weights):
+            raise ValueError(f"AffinityPropagation of {len(self.weights)} tasks takes as many maps, got {len(by_task)}")
         first = by_task[0]
         channels, size = first.shape[1], first.shape[2:]
         with without_autocast(first):

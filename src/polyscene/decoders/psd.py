@@ -59,8 +59,12 @@ class Psd(Decoder):
 
 
 class PatternDiffusion(nn.Module):
-    """Intra-task, then inter-task diffusion. Usable alone: maps (n, c, h, w) in the order of the tasks to the results
-    of both, each likewise."""
+    """PSD's intra-task, then inter-task diffusion, as ``Psd`` reads them. Usable alone: maps (n, c, h, w) of any number
+    of tasks and any one shape to the results of both, each likewise. ``ValueError`` for an even ``window`` or one of 1,
+    ``beta`` outside [0, 1], and no ``steps``.
+
+    >>> within, between = PatternDiffusion()([torch.rand(1, 64, 32, 48), torch.rand(1, 64, 32, 48)])
+    """
 
     def __init__(self, window: int = 3, beta: float = 0.5, steps: int = 3) -> None:
         super().__init__()

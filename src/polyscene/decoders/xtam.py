@@ -21,7 +21,8 @@ class xTAM(nn.Module):
 
     ``self_attention`` and ``correlation`` may be left out, not both. ``gated`` is the learnt factor per channel that
     starts at zero; without it the correlation speaks from the beginning. ``full_width`` gives the gate all channels
-    instead of half. Lopes, Vu, de Charette: Cross-task Attention Mechanism for Dense Multi-task Learning (WACV 2023).
+    instead of half. ``ValueError`` for neither branch, for an odd number of channels to halve, and a ``cell`` below 1.
+    Lopes, Vu, de Charette: Cross-task Attention Mechanism for Dense Multi-task Learning (WACV 2023).
 
     >>> message = xTAM(128)(torch.rand(1, 128, 64, 96), torch.rand(1, 128, 64, 96))
     """
