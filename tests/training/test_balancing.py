@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from polyscene import parts
+from polyscene import config, parts
 from polyscene.balancing import BALANCERS
 from polyscene.balancing.base import make
 from polyscene.balancing.weighing import DynamicWeightAverage, Uncertainty
-from polyscene.config import Part, Schedule, Training
+from polyscene.config import Config, Part, Schedule, Training
 from polyscene.model import create_model
+from polyscene.training import cost, tasks
 from polyscene.training.step import Supervised
 from polyscene.training.trainer import Trainer
-from polyscene.types import Report, collate
+from polyscene.types import Camera, Report, collate
 
 from .toy import Toy
 
@@ -135,6 +138,65 @@ def test_unknown_methods_and_keywords_are_told() -> None:
         make(Part(name="cagrade"), ["depth"])
     with pytest.raises(ValueError, match="balancing dwa"):
         make(Part(name="dwa", options={"heat": 1}), ["depth"])
+
+
+FILE = """
+tasks: [depth, normals]
+data: {size: [64, 96], train: {rooms: {dataset: {name: rooms, scenes: 1, views: 2}, batch: 1}}}
+model: {encoder: test_resnet, neck: cross_view, regularizer: triplane}
+training: {steps: 1, optimiser: {clip: null}, balancing: BALANCING}
+"""
+
+
+def read(folder: Path, balancing: str) -> Config:
+    (folder / "run.yaml").write_text(FILE.replace("BALANCING", balancing))
+    return config.load(folder / "run.yaml")
+
+
+def test_a_file_names_it(tmp_path: Path) -> None:
+    chosen = read(tmp_path, "{name: cagrad, c: 0.3}").training.balancing
+    assert chosen == Part(name="cagrad", options={"c": 0.3})
+    assert read(tmp_path, "dwa").training.balancing == Part(name="dwa")
+    wrongs = {"cagrat": "did you mean 'cagrad'", "{name: cagrad, d: 1}": r"balancing\.d = 1: unknown key"}
+    for wrong, said in wrongs.items():
+        with pytest.raises(config.ConfigError, match=said):
+            read(tmp_path, wrong)
+
+
+def test_through_kernels_of_our_own(tmp_path: Path) -> None:
+    """Those of the cost volume and of the triplane, which are differentiated once a task; what only one task reaches
+    gets the gradient that it gets of the plain sum."""
+    pytest.importorskip("torchjd")
+    found = {}
+    for name in ("fixed", "pcgrad"):
+        torch.manual_seed(0)
+        chosen = read(tmp_path, name)
+        wanted = tasks.choose(chosen)
+        batch = cost.random_batch(wanted, 1, *chosen.data.size, views=2)
+        intrinsics = torch.tensor([[80.0, 0.0, 47.5], [0.0, 80.0, 31.5], [0.0, 0.0, 1.0]]).expand(1, 2, 3, 3)
+        poses = torch.eye(4).repeat(1, 2, 1, 1)
+        poses[:, 1, 0, 3] = 0.1
+        batch = dataclasses.replace(batch, camera=Camera(intrinsics, poses, batch.present))
+        model = create_model(wanted, **chosen.model.model_dump(exclude={"pretrained"}))
+        trainer = Trainer(model, Supervised(wanted), chosen.training, torch.device("cpu"), seed=0)
+        trainer.optimiser.step = lambda *_, **__: None
+        trainer.optimiser.zero_grad = lambda *_, **__: None
+        trainer.update(1, 2, [{"rooms": batch}])
+        found[name] = {key: parameter.grad for key, parameter in model.named_parameters()}
+    for key, plain in found["fixed"].items():
+        assert found["pcgrad"][key].isfinite().all(), key
+        if ".depth." in key or ".normals." in key:
+            torch.testing.assert_close(found["pcgrad"][key], plain)
+
+
+@pytest.mark.parametrize("name", AGGREGATING)
+def test_what_overflows_stays_infinite(name: str) -> None:
+    """So that the scaler of fp16 sees it; no solver is asked."""
+    pytest.importorskip("torchjd")
+    two = Two()
+    two.jacobian[0, 0] = torch.inf
+    make(Part(name=name), ["depth", "edges"]).backward(two.report(), same, two.trained)
+    assert not two.shared.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "dwa", "upgrad", "nash_mtl"])

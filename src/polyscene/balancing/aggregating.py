@@ -32,10 +32,11 @@ class Aggregating(Balancing):
 
     def backward(self, report: Report, scaled: Callable[[Tensor], Tensor], trained: Sequence[nn.Parameter]) -> None:
         rows: list[tuple[Tensor | None, ...]] = []
-        for loss in report.shares.values():
-            if loss.requires_grad:
-                row = torch.autograd.grad(scaled(loss), trained, retain_graph=True, allow_unused=True)
-                rows += [row] if _length(row) > 0 else []
+        losses = [loss for loss in report.shares.values() if loss.requires_grad]
+        for place, loss in enumerate(losses, 1):
+            more = place < len(losses) or report.others is not None  # the last one may free the graph
+            row = torch.autograd.grad(scaled(loss), trained, retain_graph=more, allow_unused=True)
+            rows += [row] if _length(row) != 0 else []
         if report.others is not None:
             scaled(report.others).backward()
         shared = []
@@ -48,12 +49,19 @@ class Aggregating(Balancing):
         if shared:
             parameters = [trained[place] for place in shared]
             matrix = torch.stack([_flat([row[place] for place in shared], parameters) for row in rows])
-            scale = scaled(matrix.new_ones(()))  # some methods bound the length of the gradient
-            joint = self._of(len(rows))(matrix / scale) * scale
+            joint = self._joint(matrix, scaled(matrix.new_ones(())))
             for parameter, part in zip(parameters, joint.split([each.numel() for each in parameters]), strict=True):
                 _add(parameter, part.view(parameter.shape))
 
+    def _joint(self, matrix: Tensor, scale: Tensor) -> Tensor:
+        """Of gradients that are ``scale`` times too long, as fp16 has them: some methods bound the length of theirs.
+        Where fp16 has overflowed, the plain sum, at which the scaler lets the step out."""
+        if not matrix.isfinite().all():
+            return matrix.sum(0)
+        return self._of(len(matrix))(matrix / scale) * scale
+
     def _of(self, count: int) -> Any:
+        """The aggregator of ``count`` gradients."""
         if count not in self._made:
             try:
                 from torchjd import aggregation
@@ -66,7 +74,7 @@ class Aggregating(Balancing):
         return self._made[count]
 
     def make(self, aggregation: Any, count: int) -> Any:
-        """The aggregator of ``count`` gradients."""
+        """It, of torchjd's module ``aggregation``."""
         return getattr(aggregation, self.aggregator)(**self.options)
 
 

@@ -63,38 +63,40 @@ class Uncertainty(Weighing):
 
 class DynamicWeightAverage(Weighing):
     """More weight for losses that fall slowly: T softmax(r / ``temperature``), r the mean loss of the last ``period``
-    updates over that of the one before; 1 until both are there (Liu et al., CVPR 2019, section 3.3, with a period for
-    an epoch)."""
+    batches over that of the ``period`` before; 1 until both are there (Liu et al., CVPR 2019, section 3.3, with a
+    period for an epoch)."""
 
     def __init__(self, tasks: Sequence[str], temperature: Positive = 2.0, period: Count = 100) -> None:
         super().__init__(tasks)
         self.temperature, self.period = temperature, period
         self.means: deque[Tensor] = deque(maxlen=2)
-        self.sums, self.seen, self.updates = torch.zeros(len(self.tasks)), torch.zeros(len(self.tasks)), 0
+        self.sums, self.seen, self.batches = torch.zeros(len(self.tasks)), torch.zeros(len(self.tasks)), 0
 
     def weights(self) -> Tensor:
         """(tasks,)"""
         if len(self.means) < 2:
             return torch.ones(len(self.tasks))
-        before, last = self.means
+        last = self.means[1]
+        before = self.means[0].to(last)
         rate = torch.where((before > 0) & (last > 0), last / before.clamp_min(1e-12), 1.0)
         return len(self.tasks) * torch.softmax(rate / self.temperature, 0)
 
     def weighed(self, report: Report) -> Tensor:
-        weights = dict(zip(self.tasks, self.weights().tolist(), strict=True))
-        total = report.total + sum((weights[name] - 1) * loss for name, loss in report.shares.items())
-        losses = torch.tensor(
-            [float(report.shares[name].detach()) if name in report.shares else 0.0 for name in self.tasks]
-        )
-        self.sums, self.seen, self.updates = self.sums + losses, self.seen + (losses != 0), self.updates + 1
-        if self.updates == self.period:
+        nothing = torch.zeros_like(report.total)
+        shares = [report.shares.get(name, nothing) for name in self.tasks]
+        weights = self.weights().to(nothing)
+        total = report.total + sum((weight - 1) * loss for weight, loss in zip(weights, shares, strict=True))
+        losses = torch.stack(shares).detach()
+        self.sums, self.seen = self.sums.to(losses) + losses, self.seen.to(losses) + (losses != 0)
+        self.batches += 1
+        if self.batches == self.period:
             self.means.append(self.sums / self.seen.clamp_min(1))
-            self.sums, self.seen, self.updates = torch.zeros_like(self.sums), torch.zeros_like(self.seen), 0
+            self.sums, self.seen, self.batches = torch.zeros_like(self.sums), torch.zeros_like(self.seen), 0
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        return {"means": list(self.means), "sums": self.sums, "seen": self.seen, "updates": self.updates}
+        return {"means": list(self.means), "sums": self.sums, "seen": self.seen, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.means = deque(state["means"], maxlen=2)
-        self.sums, self.seen, self.updates = state["sums"], state["seen"], state["updates"]
+        self.sums, self.seen, self.batches = state["sums"], state["seen"], state["batches"]
