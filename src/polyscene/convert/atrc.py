@@ -24,6 +24,9 @@ class Atrc(Converter):
     given.
     """
 
+    mark = "head.atrc_module."
+    heads = "head.final_logits."
+
     def build(self) -> MultiTaskModel:
         backbone = self.meta.get("backbone", "HRNet18-S")
         encoder = next((ours for theirs, ours in ENCODERS.items() if backbone.startswith(theirs)), None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -74,10 +74,12 @@ class Converter(ABC):
     whatever else the family needs to be built, in ``config``."""
 
     normalised: ClassVar[bool] = True  # whether the reference takes images that are normalised already
+    mark: ClassVar[str]  # how names begin that only this family has
+    heads: ClassVar[str] = "heads."  # how names begin in which a task's name follows
 
     def __init__(self, meta: Mapping[str, Any]) -> None:
         self.meta = meta
-        self.tasks = {name: task_of(name, channels_of(meta["channels"][name])) for name in meta["tasks"]}
+        self.tasks = tasks_of({name: channels_of(meta["channels"][name]) for name in meta["tasks"]})
 
     @classmethod
     def guess(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -105,7 +107,10 @@ class Converter(ABC):
 def convert(converter: Converter, state: Mapping[str, Tensor]) -> Converted:
     """``ValueError`` if a tensor of ``state`` has no place in ours and is not listed as needless, or one is missing."""
     source = Source(state)
-    ours = converter.state(source)
+    try:
+        ours = converter.state(source)
+    except (KeyError, IndexError, RuntimeError) as error:  # tensors of other shapes than the family's
+        raise ValueError(f"the checkpoint is not of this model, with these tasks ({error})") from error
     source.close()
     return Converted(ours, source.dropped)
 
@@ -144,11 +149,20 @@ def channels_of(given: int | Mapping[str, int]) -> int:
     return given["final"] if isinstance(given, Mapping) else given
 
 
-def task_of(name: str, channels: int) -> Task:
-    """Our task for a reference's: with the classes of the data set that has as many, else numbered ones.
-    ``ValueError`` if we have none with so many channels."""
-    ours = NAMES.get(name, name)
-    known = [task for tasks in SETS.values() for task in tasks if task.name == ours]
+def tasks_of(channels: Mapping[str, int]) -> dict[str, Task]:
+    """Our tasks by a reference's names: those of the data set that has most of them, with as many channels. Classes
+    that no data set of ours has are numbered. ``ValueError`` if we have none with so many channels."""
+    wanted = {NAMES.get(name, name): count for name, count in channels.items()}
+
+    def shared(tasks: Iterable[Task]) -> int:
+        return sum(1 + (wanted[task.name] == task.channels) for task in tasks if task.name in wanted)
+
+    nearest = sorted(SETS.values(), key=shared, reverse=True)
+    return {name: _task(name, count, nearest) for name, count in channels.items()}
+
+
+def _task(name: str, channels: int, sets: Iterable[Iterable[Task]]) -> Task:
+    known = [task for tasks in sets for task in tasks if task.name == NAMES.get(name, name)]
     for task in known:
         if task.channels == channels:
             return task

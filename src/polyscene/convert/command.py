@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,22 +23,47 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")  # what
 PREFIXES = ("module.", "model.", "network.")  # of wrappers around the network
 
 
+NUMBERS = [  # what training code keeps beside the weights, under the names of numpy 1 and 2
+    *((numpy._core.multiarray.scalar, f"{package}.multiarray.scalar") for package in ("numpy.core", "numpy._core")),
+    numpy.dtype,
+    *(type(numpy.dtype(kind)) for kind in ("float64", "float32", "int64")),
+]
+
+
+class Facts(dict[str, Any]):
+    """META.json, at every depth. What a converter wants and does not find is a ``ValueError``."""
+
+    def __missing__(self, key: str) -> Any:
+        raise ValueError(f"META.json lacks {key!r}; it has {', '.join(self)}")
+
+
 def run(format: str, file: Path, meta: Path | None, out: Path) -> Converted:
     """Reads ``file``, converts it strictly and writes the network to ``out``. ``ValueError`` names a tensor that has no
     place in ours, one that is missing, or what ``meta`` lacks; nothing is written then."""
     kind: type[Converter] = parts.load(CONVERTERS, format, "format")
     state = read(file)
+    _belongs(file, state, format)
     facts = described(meta) if meta else kind.guess(state)
-    try:
-        converter = kind(facts)
-        converted = convert(converter, state)
-        model = load(converter, converted)
-    except KeyError as error:
-        raise ValueError(f"{meta or file}: {format} needs {error} in META.json") from None
+    names = (key.removeprefix(kind.heads).partition(".")[0] for key in state if key.startswith(kind.heads))
+    held = list(dict.fromkeys(names))
+    if set(held) != set(facts["tasks"]):
+        raise ValueError(f"{file} is of the tasks {', '.join(held)}; META.json has {', '.join(facts['tasks'])}")
+    converter = kind(facts)
+    converted = convert(converter, state)
+    model = load(converter, converted)
     model.reference = {"format": format, "meta": facts}
     origin = {"format": format, "file": file.name, "left out": converted.leftovers}
     weights.save(model, out, converted=origin, version=polyscene.__version__)
     return converted
+
+
+def _belongs(file: Path, state: Mapping[str, Tensor], format: str) -> None:
+    """``ValueError`` that names the formats that fit, where ``format`` does not."""
+    marks = {name: parts.load(CONVERTERS, name, "format").mark for name in CONVERTERS}
+    fits = [name for name, mark in marks.items() if any(key.startswith(mark) for key in state)]
+    if format not in fits:
+        hint = f"it looks like {' or '.join(fits)}" if fits else f"nor is it of any other of {', '.join(CONVERTERS)}"
+        raise ValueError(f"{file} is no checkpoint of {format}, which has tensors under {marks[format]!r}; {hint}")
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -44,11 +71,13 @@ def read(file: Path) -> dict[str, Tensor]:
     plain containers. ``ValueError`` if there are none."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
-    if file.suffix == ".safetensors":
-        return load_file(file)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        if file.suffix == ".safetensors":
+            found = load_file(file)
+        else:
+            with torch.serialization.safe_globals(NUMBERS):
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
         first = str(error).partition("\n")[0]
         raise ValueError(
             f"{file} is no checkpoint of tensors alone ({first}); load it where you trust it and save its state dict"
@@ -75,7 +104,7 @@ def _unwrapped(found: Any) -> dict[str, Tensor]:
 def described(file: Path) -> dict[str, Any]:
     """META.json: what the tensors cannot say."""
     try:
-        facts = json.loads(file.read_text())
+        facts = json.loads(file.read_text(), object_hook=Facts)
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ValueError as error:
@@ -85,7 +114,9 @@ def described(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file}: lacks {' and '.join(missing)}: the tasks in the reference's order, and their channels"
         )
-    if lost := [task for task in facts["tasks"] if task not in facts["channels"]]:
+    if not isinstance(facts["tasks"], list) or not isinstance(facts["channels"], dict):
+        raise ValueError(f"{file}: tasks is a list of names, channels a number of each; got {facts['tasks']!r}")
+    if lost := [str(task) for task in facts["tasks"] if task not in facts["channels"]]:
         raise ValueError(f"{file}: channels: {', '.join(lost)} missing")
     kept = ("tasks", "channels", "config", "backbone", "input", "source_order_used_in_post_concat")
-    return {key: facts[key] for key in kept if key in facts}
+    return Facts({key: facts[key] for key in kept if key in facts})

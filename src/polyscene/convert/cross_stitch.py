@@ -13,6 +13,7 @@ class CrossStitch(OnResNet):
     TPAMI 2021)."""
 
     decoder = "cross_stitch"
+    mark = "cross_stitch."
 
     def state(self, source: Source) -> State:
         state = self.towers(source) | self.heads(source)

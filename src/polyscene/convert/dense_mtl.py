@@ -23,6 +23,7 @@ class DenseMTL(Converter):
     """
 
     normalised = False
+    mark = "backbone.encoder."
 
     def build(self) -> MultiTaskModel:
         config: dict[str, Any] = self.meta.get("config", {})

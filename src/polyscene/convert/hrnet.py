@@ -4,15 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from polyscene.convert.base import Source, State, prefixed
 
-HRNET = {"name": "hrnet_w18_small_v2", "upsample": "bilinear"}
+HRNET: dict[str, Any] = {"name": "hrnet_w18_small_v2", "upsample": "bilinear"}
 WIDTHS = (18, 36, 72, 144)
 WIDTH = sum(WIDTHS)
+
+
+def encoder(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, by name and options. ``ValueError`` if ``backbone`` names another."""
+    backbone = meta.get("backbone", "HRNet-w18")
+    if "hrnet" not in backbone.lower():
+        raise ValueError(f"backbone {backbone!r}: of this family only networks on HRNet-w18-small-v2 can be converted")
+    return HRNET
 
 
 def concat(layers: State) -> State:

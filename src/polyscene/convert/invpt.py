@@ -22,6 +22,8 @@ class InvPT(Converter):
     ``PRED_OUT_NUM_CONSTANT`` (512 and 64 unless given). ``backbone`` begins with ViT-B/16 or ViT-L/16.
     """
 
+    mark = "multi_task_decoder.invpt."
+
     def build(self) -> MultiTaskModel:
         config = self.meta["config"]
         preliminary = config.get("embed_dim", 512)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from polyscene.convert.base import Converter, Source, State, joined, prefixed
-from polyscene.convert.hrnet import HRNET, below, concat, distillation
+from polyscene.convert.hrnet import below, concat, distillation, encoder
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.types import Predictions
 
@@ -14,10 +14,12 @@ class MtiNet(Converter):
     """MTI-Net on HRNet-18-small-v2 as published in the code of the survey "Multi-Task Learning for Dense Prediction
     Tasks" (Vandenhende et al., TPAMI 2021)."""
 
+    mark = "fpm_scale_1."
+
     def build(self) -> MultiTaskModel:
         return create_model(
             list(self.tasks.values()),
-            HRNET,
+            encoder(self.meta),
             {"name": "mti_net", "reference_compatible": True},
         )
 

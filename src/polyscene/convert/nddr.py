@@ -11,6 +11,7 @@ class Nddr(OnResNet):
     order of ``tasks`` is that in which the reference concatenated their features."""
 
     decoder = "nddr"
+    mark = "nddr."
 
     def state(self, source: Source) -> State:
         state = self.towers(source) | self.heads(source)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from polyscene.convert.base import Converter, Source, State, prefixed
-from polyscene.convert.hrnet import HRNET, below, distillation, initial, tower
+from polyscene.convert.hrnet import below, distillation, encoder, initial, tower
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.types import Predictions
 
@@ -12,8 +12,10 @@ class PadNet(Converter):
     """PAD-Net on HRNet-18-small-v2 as published in the code of the survey "Multi-Task Learning for Dense Prediction
     Tasks" (Vandenhende et al., TPAMI 2021)."""
 
+    mark = "multi_modal_distillation."
+
     def build(self) -> MultiTaskModel:
-        return create_model(list(self.tasks.values()), HRNET, "pad_net")
+        return create_model(list(self.tasks.values()), encoder(self.meta), "pad_net")
 
     def outputs(self, predictions: Predictions) -> dict[str, Tensor]:
         (early,) = predictions.auxiliary

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from polyscene.convert.base import Converter, Source, State, prefixed
-from polyscene.convert.hrnet import HRNET, initial
+from polyscene.convert.hrnet import encoder, initial
 from polyscene.convert.pad_net import final
 from polyscene.decoders.blocks import resize
 from polyscene.model import MultiTaskModel, create_model
@@ -13,7 +13,10 @@ from polyscene.types import Predictions
 
 class Pap(Converter):
     """PAP-Net on HRNet-18-small-v2 as re-implemented in Armanfard-Lab's CTAL and EMA-Net. ``config`` of ``meta`` holds
-    ``beta`` and ``num_iters``, which the tensors do not tell."""
+    ``beta`` and ``num_iters``, which the tensors do not tell. The outputs are the reference's for
+    pictures whose sides are multiples of 4; others it brings to a quarter of their size, rounded down."""
+
+    mark = "diffusion_module."
 
     def build(self) -> MultiTaskModel:
         config = self.meta.get("config", {})
@@ -21,7 +24,7 @@ class Pap(Converter):
         if missing:
             raise ValueError(f"config of META.json lacks {' and '.join(sorted(missing))}, with which PAP-Net diffuses")
         options = {"beta": config["beta"], "iterations": config["num_iters"], "reference_compatible": True}
-        return create_model(list(self.tasks.values()), HRNET, {"name": "pap", **options})
+        return create_model(list(self.tasks.values()), encoder(self.meta), {"name": "pap", **options})
 
     def outputs(self, predictions: Predictions) -> dict[str, Tensor]:
         (early,) = predictions.auxiliary

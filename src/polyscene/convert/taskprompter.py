@@ -20,6 +20,8 @@ class TaskPrompter(Converter):
     ``input``: ``h`` and ``w`` of the pictures that it was built for. ``backbone`` begins with ViT-B/16 or ViT-L/16.
     """
 
+    mark = "backbone.task_prompts"
+
     def build(self) -> MultiTaskModel:
         config, size = self.meta["config"], self.meta["input"]
         if config.get("prompt_len", 1) != 1:
