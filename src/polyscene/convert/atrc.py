@@ -25,7 +25,7 @@ class Atrc(Converter):
     """
 
     mark = "head.atrc_module."
-    heads = "head.final_logits."
+    branch = "head.final_logits."
 
     def build(self) -> MultiTaskModel:
         backbone = self.meta.get("backbone", "HRNet18-S")

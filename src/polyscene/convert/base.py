@@ -75,7 +75,7 @@ class Converter(ABC):
 
     normalised: ClassVar[bool] = True  # whether the reference takes images that are normalised already
     mark: ClassVar[str]  # how names begin that only this family has
-    heads: ClassVar[str] = "heads."  # how names begin in which a task's name follows
+    branch: ClassVar[str] = "heads."  # how names begin in which a task's name follows
 
     def __init__(self, meta: Mapping[str, Any]) -> None:
         self.meta = meta

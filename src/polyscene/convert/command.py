@@ -23,8 +23,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")  # what
 PREFIXES = ("module.", "model.", "network.")  # of wrappers around the network
 
 
-NUMBERS = [  # what training code keeps beside the weights, under the names of numpy 1 and 2
-    *((numpy._core.multiarray.scalar, f"{package}.multiarray.scalar") for package in ("numpy.core", "numpy._core")),
+SCALAR: Any = numpy.float64().__reduce__()[0]
+NUMBERS: list[Any] = [  # what training code keeps beside the weights, under the names of numpy 1 and 2
+    (SCALAR, "numpy.core.multiarray.scalar"),
+    (SCALAR, "numpy._core.multiarray.scalar"),
     numpy.dtype,
     *(type(numpy.dtype(kind)) for kind in ("float64", "float32", "int64")),
 ]
@@ -44,7 +46,7 @@ def run(format: str, file: Path, meta: Path | None, out: Path) -> Converted:
     state = read(file)
     _belongs(file, state, format)
     facts = described(meta) if meta else kind.guess(state)
-    names = (key.removeprefix(kind.heads).partition(".")[0] for key in state if key.startswith(kind.heads))
+    names = (key.removeprefix(kind.branch).partition(".")[0] for key in state if key.startswith(kind.branch))
     held = list(dict.fromkeys(names))
     if set(held) != set(facts["tasks"]):
         raise ValueError(f"{file} is of the tasks {', '.join(held)}; META.json has {', '.join(facts['tasks'])}")

@@ -14,7 +14,7 @@ class MultiHead(Converter):
     given; or a dilated ResNet ("ResNet-50..."), with DeepLab heads (see ``OnResNet``)."""
 
     mark = "decoders."
-    heads = "decoders."
+    branch = "decoders."
 
     def build(self) -> MultiTaskModel:
         tasks = list(self.tasks.values())
