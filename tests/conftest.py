@@ -7,6 +7,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import polyscene.data.rooms.render  # before the hook: compiled kernels cannot be wrapped
+import polyscene.data.streets.render
 import polyscene.geometry._cost_volume_numba
 import polyscene.geometry._normals_numba
 import polyscene.geometry._triplane_loops

@@ -13,11 +13,13 @@ ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their
 }
 DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
+    "streets": "polyscene.data.streets.dataset:Streets",
     "folder": "polyscene.data.folder:Folder",
     **ORIGINALS,
 }
 LABELS = {  # by data sets that always label the same
     "rooms": ("semseg", "depth", "normals", "edges"),
+    "streets": ("semseg", "depth", "normals", "edges"),
     "nyuv2": ("semseg", "depth", "normals", "edges"),
     "nyuv2_mtan": ("semseg", "depth", "normals"),
     "pascal_context": ("semseg", "human_parts", "saliency", "normals", "edges"),

@@ -48,6 +48,7 @@ def _worded(keyword: Keyword) -> str:
 
 
 def render(
+    data: Positional[Literal["rooms", "streets"]] = "rooms",
     scenes: int = 16,
     views: int = 2,
     size: tuple[int, int] = (192, 256),
@@ -57,23 +58,25 @@ def render(
     root: Path | None = None,
     workers: int | None = None,
 ) -> int:
-    """Render rooms into the cache; does only what is not there yet.
+    """Render rooms or streets into the cache; does only what is not there yet.
 
     Args:
-        scenes: how many rooms.
+        data: what to render.
+        scenes: how many rooms or streets.
         views: pictures of each.
         size: height and width.
         seed: of the whole set.
-        split: training and held-out rooms have different numbers.
+        split: training and held-out scenes have different numbers.
         quality: of light and shadow; geometry and labels are the same.
         root: instead of the cache folder.
         workers: processes; all cores by default.
     """
-    from polyscene.data.rooms.dataset import Rooms
+    from polyscene import parts
 
-    rooms = Rooms(scenes, views, size, seed, split, quality=quality, root=root, workers=workers)
-    rooms.prepare()
-    print(rooms.folder)
+    made: Any = parts.load(DATASETS, data, "data set")
+    dataset = made(scenes, views, size, seed, split, quality=quality, root=root, workers=workers)
+    dataset.prepare()
+    print(dataset.folder)
     return 0
 
 
@@ -243,9 +246,9 @@ def show(
     """Draw a contact sheet of samples with all their labels.
 
     Args:
-        data: "rooms", the name of a set of the field, a folder with a polyscene.yaml, or such a file.
+        data: "rooms", "streets", the name of a set of the field, a folder with a polyscene.yaml, or such a file.
         out: the PNG to write.
-        split: of the data set; all, or the training rooms, by default.
+        split: of the data set; all, or the training scenes, by default.
         count: samples, evenly spread.
         views: pictures a sample.
         root: where the files of a set of the field lie; $POLYSCENE_NAME by default.
@@ -255,8 +258,8 @@ def show(
     from polyscene.data.sources import make
 
     options: dict[str, Any]
-    if data == "rooms":
-        options = {"name": "rooms", "scenes": count, "views": views, "split": split or "train"}
+    if data in ("rooms", "streets"):
+        options = {"name": data, "scenes": count, "views": views, "split": split or "train"}
     elif data in ORIGINALS:
         asked = {"root": root and str(root), "split": split, "views": views if views > 1 else None}
         options = {"name": data, **{key: value for key, value in asked.items() if value is not None}}

@@ -7,6 +7,7 @@ from typing import Any
 
 from polyscene import parts, tasks
 from polyscene.data.rooms.scene import CLASSES as ROOMS_CLASSES
+from polyscene.data.streets.scene import CLASSES as STREETS_CLASSES
 from polyscene.tasks.base import Task
 from polyscene.tasks.depth import Depth
 from polyscene.tasks.edges import Edges
@@ -84,11 +85,18 @@ SYNTHIA: tuple[Task, ...] = (
 )
 TASKONOMY: tuple[Task, ...] = (SemanticSegmentation(classes=TASKONOMY_CLASSES), Depth(), Normals(), Edges())
 ROOMS: tuple[Task, ...] = (SemanticSegmentation(classes=ROOMS_CLASSES), Depth(), Normals(), Edges())
+STREETS: tuple[Task, ...] = (
+    SemanticSegmentation(classes=STREETS_CLASSES),
+    Depth(encoding="inverse_linear", near=1.0, far=300.0),
+    Normals(),
+    Edges(),
+)
 SETS = {
     "nyuv2": NYUV2,
     "nyuv2_mtan": NYUV2_MTAN,
     "pascal_context": PASCAL_CONTEXT,
     "rooms": ROOMS,
+    "streets": STREETS,
     "cityscapes": CITYSCAPES,
     "virtual_kitti2": VIRTUAL_KITTI2,
     "synthia": SYNTHIA,

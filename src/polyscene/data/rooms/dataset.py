@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import queue
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
-
-import polyscene
-from polyscene.data.base import BadSample, Dataset
-from polyscene.data.cache import cache_folder
-from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe
+from polyscene.data.rendered import Rendered, RenderError
+from polyscene.data.rooms.record import Recipe
 from polyscene.data.rooms.scene import CLASSES
 from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
-from polyscene.types import Camera, Sample, Target
 
-FIRST = {"train": 0, "val": 10_000_000}  # scene numbers: no training scene is ever a held-out one
-
-
-class RenderError(RuntimeError):
-    """A scene could not be rendered; carries the worker's own report."""
+__all__ = ["RenderError", "Rooms"]
 
 
-class Rooms(Dataset):
+class Rooms(Rendered):
     """``scenes`` furnished rooms, ``path`` pictures of each (``views`` by default), ``size`` (h, w), rendered at
     ``quality``. A sample holds ``views`` neighbouring ones, so that a scene gives ``path // views`` samples.
 
@@ -59,157 +38,7 @@ class Rooms(Dataset):
         workers: int | None = None,
         path: int | None = None,
     ) -> None:
-        if split not in FIRST:
-            raise ValueError(f"rooms: split {split!r} is none of {', '.join(FIRST)}")
-        if quality not in get_args(Quality):
-            raise ValueError(f"rooms: quality {quality!r} is none of {', '.join(get_args(Quality))}")
-        if scenes < 1 or views < 1 or first < 0 or first + scenes > FIRST["val"]:
-            raise ValueError(f"rooms: needs scenes, views >= 1 and first >= 0; got {scenes}, {views}, {first}")
-        path = views if path is None else path
-        if path % views:
-            raise ValueError(f"rooms: a path of {path} pictures does not divide into samples of {views} views")
-        self.views, self.windows = views, path // views
-        self.recipe = Recipe(seed, path, (int(size[0]), int(size[1])), quality)
-        self.numbers = range(FIRST[split] + first, FIRST[split] + first + scenes)
-        self.workers = workers or len(os.sched_getaffinity(0))
-        self.folder = (Path(root) if root is not None else cache_folder() / "rooms") / self.recipe.key()
-        self.tasks = {task.name: task for task in (SemanticSegmentation(classes=CLASSES), Depth(), Normals(), Edges())}
-
-    def __len__(self) -> int:
-        return len(self.numbers) * self.windows
-
-    def prepare(self) -> None:
-        """Renders what is not there yet. May be killed at any moment and run by several processes at once."""
-        if not self._missing():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / "lock"):
-            for part in self.folder.glob("*.part"):
-                part.unlink()
-            (self.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=2))
-            if missing := self._missing():
-                _render(self.recipe, self.folder, missing, self.workers)
-
-    def _missing(self) -> list[int]:
-        return [number for number in self.numbers if not self.recipe.done(self.folder, number)]
-
-    def read(self, index: int) -> Sample:
-        records, size = self.records(index), self.recipe.size
-        number, window = self._place(index)
-        valid = _bits(records["valid"], size)
-        read: dict[str, Callable[[], Tensor]] = {
-            "semseg": lambda: torch.from_numpy(records["semseg"]).long(),
-            "depth": lambda: torch.from_numpy(records["depth"]).clone(),
-            "normals": lambda: torch.from_numpy(records["normals"]).float().mul_(NORMAL_STEP),
-            "edges": lambda: _bits(records["edges"], size).float(),
-        }
-        return Sample(
-            images=torch.from_numpy(records["rgb"]).float().div_(255),
-            targets={name: Target(read[name](), valid) for name in self.tasks},
-            camera=Camera(
-                torch.from_numpy(records["intrinsics"]).clone(),
-                torch.from_numpy(records["world_from_camera"]).clone(),
-                torch.ones(len(records), dtype=torch.bool),
-            ),
-            present=torch.ones(len(records), dtype=torch.bool),
-            source=self.name,
-            meta=(f"rooms seed {self.recipe.seed} scene {number} window {window}",),
-        )
-
-    def instances(self, index: int) -> Tensor:
-        """(v, 1, h, w) ids, unique to each object of the scene and the same in all its views."""
-        return torch.from_numpy(self.records(index)["instance"].astype(np.int32))
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """Neighbouring indices are different scenes, so that a run over the first of them sees as many as can be."""
-        window, scene = divmod(index, len(self.numbers))
-        if not 0 <= window < self.windows:
-            raise IndexError(f"rooms: index {index} of {len(self)} samples")
-        return self.numbers[scene], window
-
-    def records(self, index: int) -> np.ndarray:
-        """The stored views (v,), memory-mapped; see ``Recipe.dtype``."""
-        number, window = self._place(index)
-        try:
-            return self.recipe.open(self.folder, number)[window * self.views : (window + 1) * self.views]
-        except (FileNotFoundError, ValueError):
-            file = self.recipe.file(self.folder, number)
-            raise BadSample(file, "not rendered", "call prepare(), or run `polyscene data render`") from None
-
-
-def _bits(packed: np.ndarray, size: tuple[int, int]) -> Tensor:
-    flat = np.unpackbits(packed, axis=1, count=size[0] * size[1])
-    return torch.from_numpy(flat.reshape(-1, 1, *size)).view(torch.bool)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock of a process that dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("rooms: another process is rendering these scenes; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _render(recipe: Recipe, folder: Path, numbers: list[int], workers: int) -> None:
-    """All ``numbers`` by worker processes, each served by a thread."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in numbers:
-        todo.put(number)
-    columns = (
-        TextColumn("rendering rooms"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar, ThreadPoolExecutor(workers) as pool:
-        task = bar.add_task("", total=len(numbers))
-        threads = [
-            pool.submit(_serve, recipe, folder, todo, lambda: bar.advance(task))
-            for _ in range(min(workers, len(numbers)))
-        ]
-        try:
-            for thread in threads:
-                thread.result()
-        finally:
-            while not todo.empty():  # after a failure or Ctrl-C the others stop at their next scene
-                todo.get_nowait()
-
-
-def _serve(recipe: Recipe, folder: Path, todo: queue.SimpleQueue[int], advance: Callable[[], None]) -> None:
-    package = str(Path(polyscene.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    single = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", "polyscene.data.rooms.record", json.dumps(asdict(recipe)), str(folder)]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **single, "PYTHONPATH": path},
-    ) as worker:
-        assert worker.stdin is not None and worker.stdout is not None
-        while True:
-            try:
-                number = todo.get_nowait()
-            except queue.Empty:
-                return
-            worker.stdin.write(f"{number}\n")
-            worker.stdin.flush()
-            answer = worker.stdout.readline()
-            if not answer:
-                raise RenderError(f"the process rendering scene {number} died (exit status {worker.wait()})")
-            if report := json.loads(answer):
-                raise RenderError(f"scene {number} of {recipe} cannot be rendered:\n{report}")
-            advance()
+        path = self.path(scenes, views, split, first, quality, path)
+        recipe = Recipe(seed, path, (int(size[0]), int(size[1])), quality)
+        tasks = (SemanticSegmentation(classes=CLASSES), Depth(), Normals(), Edges())
+        super().__init__(recipe, tasks, scenes, views, split, first, root, workers)

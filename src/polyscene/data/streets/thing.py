@@ -1,0 +1,48 @@
+"""Things of a street: props of its classes, and meshes of many boxes or panes at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from polyscene.data.rooms import shapes
+from polyscene.data.rooms.prop import Prop
+from polyscene.data.rooms.shapes import Floats, Mesh, Number
+
+from .scene import CLASSES
+
+Edge = Floats | float
+
+
+class Thing(Prop):
+    """A ``Prop`` whose class is one of the streets'. Its front looks along -y, z is up and 0 is what it stands on."""
+
+    def __init__(self, semseg: str) -> None:
+        super().__init__("objects")
+        self.semseg = CLASSES.index(semseg)
+
+
+def boxes(low: Floats, high: Floats) -> Mesh:
+    """Boxes from corners ``low`` to ``high`` (n, 3) as one mesh."""
+    low, high = np.atleast_2d(low), np.atleast_2d(high)
+    unit = shapes.box()
+    vertices = (low + high)[:, None] / 2 + unit.vertices[None] * (high - low)[:, None]
+    faces = unit.faces[None] + len(unit.vertices) * np.arange(len(low), dtype=np.int32)[:, None, None]
+    return Mesh(vertices.reshape(-1, 3).astype(np.float32), faces.reshape(-1, 3).astype(np.int32))
+
+
+def quads(corners: Floats) -> Mesh:
+    """Flat quadrilaterals (n, 4, 3), counter-clockwise seen from their fronts, as one mesh."""
+    n = len(corners)
+    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)[None] + 4 * np.arange(n, dtype=np.int32)[:, None, None]
+    return Mesh(np.asarray(corners, np.float32).reshape(-1, 3), faces.reshape(-1, 3))
+
+
+def upright(x: tuple[Edge, Edge], z: tuple[Edge, Edge], y: float) -> Floats:
+    """Corners (n, 4, 3) of rectangles in the plane ``y`` that face -y, from first to second ``x`` and ``z``."""
+    x0, x1, z0, z1, at = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, float)) for v in (*x, *z, y)))
+    return np.stack([np.stack(p, -1) for p in ((x0, at, z0), (x1, at, z0), (x1, at, z1), (x0, at, z1))], 1)
+
+
+def cone(low: Number, high: Number, bottom: Number, top: Number, segments: int = 8) -> Mesh:
+    """A tapered post about z, closed above."""
+    return shapes.lathe([(bottom, low), (top, high), (0.0, high)], segments)
