@@ -23,6 +23,14 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")  # what
 PREFIXES = ("module.", "model.", "network.")  # of wrappers around the network
 
 
+KINDS: dict[str, type] = {  # of META.json's entries
+    "tasks": list,
+    "channels": dict,
+    "config": dict,
+    "backbone": str,
+    "input": dict,
+    "source_order_used_in_post_concat": dict,
+}
 SCALAR: Any = numpy.float64().__reduce__()[0]
 NUMBERS: list[Any] = [  # what training code keeps beside the weights, under the names of numpy 1 and 2
     (SCALAR, "numpy.core.multiarray.scalar"),
@@ -36,7 +44,7 @@ class Facts(dict[str, Any]):
     """META.json, at every depth. What a converter wants and does not find is a ``ValueError``."""
 
     def __missing__(self, key: str) -> Any:
-        raise ValueError(f"META.json lacks {key!r}; it has {', '.join(self)}")
+        raise ValueError(f"META.json lacks {key!r}; it has {', '.join(self) or 'nothing'}")
 
 
 def run(format: str, file: Path, meta: Path | None, out: Path) -> Converted:
@@ -116,9 +124,11 @@ def described(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file}: lacks {' and '.join(missing)}: the tasks in the reference's order, and their channels"
         )
-    if not isinstance(facts["tasks"], list) or not isinstance(facts["channels"], dict):
-        raise ValueError(f"{file}: tasks is a list of names, channels a number of each; got {facts['tasks']!r}")
+    for key, kind in KINDS.items():
+        if not isinstance(facts.get(key, kind()), kind):
+            raise ValueError(f"{file}: {key} is a {kind.__name__}, got {facts[key]!r}")
+    if twice := [str(task) for task in facts["tasks"] if facts["tasks"].count(task) > 1]:
+        raise ValueError(f"{file}: tasks: {twice[0]} is given twice")
     if lost := [str(task) for task in facts["tasks"] if task not in facts["channels"]]:
         raise ValueError(f"{file}: channels: {', '.join(lost)} missing")
-    kept = ("tasks", "channels", "config", "backbone", "input", "source_order_used_in_post_concat")
-    return Facts({key: facts[key] for key in kept if key in facts})
+    return Facts({key: facts[key] for key in KINDS if key in facts})

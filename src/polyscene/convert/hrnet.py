@@ -19,7 +19,7 @@ WIDTH = sum(WIDTHS)
 def encoder(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Ours, by name and options. ``ValueError`` if ``backbone`` names another."""
     backbone = meta.get("backbone", "HRNet-w18")
-    if "hrnet" not in backbone.lower():
+    if "hrnet" not in backbone.lower() or "18" not in backbone:
         raise ValueError(f"backbone {backbone!r}: of this family only networks on HRNet-w18-small-v2 can be converted")
     return HRNET
 
