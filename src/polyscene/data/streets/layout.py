@@ -58,10 +58,10 @@ def generate(seed: int, index: int) -> Street:
     district = str(rng.choice(list(_DISTRICTS), p=list(_DISTRICTS.values())))
     town = Town(rng, district)
     course = _course(rng)
-    parked = tuple(bool(b) for b in rng.random(2) < (0.15 if district in ("park", "works") else 0.5))  # left, right
+    parked = tuple(bool(b) for b in rng.random(2) < (0.15 if district in ("park", "works") else 0.38))  # left, right
     lanes = 4 if district in ("centre", "works", "park") and rng.random() < 0.35 else 2
     half = float(rng.uniform(2.9, 3.7) * lanes / 2 + 0.7 * sum(parked))
-    profile = Profile(half, float(rng.uniform(1.6, 4.5)))
+    profile = Profile(half, float(rng.uniform(1.9, 4.8)))
     keep = -1 if rng.random() < 0.65 else 1  # the side one drives on
     lane = keep * half * (0.5 if lanes == 2 else 0.3)
     if parked[(keep + 1) // 2] and lanes == 2:
@@ -304,7 +304,7 @@ def _border(town: Town, course: Course, side: int, span: Span, t: float, chance:
     if length < 1.5:
         return
     kind = rng.random()
-    maker = plants.hedge if kind < 0.3 else posts.railing if kind < 0.72 else posts.low_wall
+    maker = plants.hedge if kind < 0.2 else posts.railing if kind < 0.75 else posts.low_wall
     first = span[0] + gap * rng.integers(0, 2)
     pieces = max(1, int(np.ceil(length / 9)) if course.curvature else 1)
     cuts = np.linspace(first, first + length, pieces + 1)
@@ -332,14 +332,14 @@ def _kerbside(town: Town, course: Course, side: int, span: Span, profile: Profil
     for _ in range(rng.poisson((span[1] - span[0]) / 60)):
         town.put(posts.bare_pole(rng), course.facing(rng.uniform(span[0] + 1, span[1] - 1), kerb, KERB))
     roll = rng.random()
-    if roll < 0.14 and not parked:
+    if roll < 0.2 and not parked:
         cuts = np.arange(span[0] + 1, min(span[1] - 1, 80), 4.0)
         for a in cuts[:-1]:
             state = rng.bit_generator.state
             town.beside(posts.railing(rng, 3.9), course, (float(a), float(a) + 3.9), side * (profile.half + 0.3), KERB)
             rng.bit_generator.state = state
         rng.random(9)
-    elif roll < 0.3:
+    elif roll < 0.34:
         for s in np.arange(span[0] + 1, min(span[1], 60), rng.uniform(1.6, 3.5)):
             state = rng.bit_generator.state
             town.put(posts.bollard(rng), course.pose(float(s), kerb, KERB))
