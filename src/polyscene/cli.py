@@ -144,8 +144,10 @@ def convert(
 
     done = run(format, file, meta, out)
     print(f"{out}: {len(done.state)} tensors")
-    for name, reason in done.leftovers.items():
-        print(f"    left out: {name} ({reason})")
+    for reason in dict.fromkeys(done.leftovers.values()):
+        names = [name for name, given in done.leftovers.items() if given == reason]
+        more = f" and {len(names) - 1} more, named in {out / 'model.json'}" if len(names) > 1 else ""
+        print(f"    left out: {names[0]}{more} ({reason})")
 
 
 def report(

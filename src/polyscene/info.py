@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told = [f"{found['file']}  ({found['bytes'] / 1e6:.1f} MB)", "", "tasks"]
     for task in model["tasks"]:
         classes = task.get("classes") or ()
-        told.append(f"  {task['name']:<10}{_called(task)}" + (f", {len(classes)} classes: " if classes else ""))
+        told.append(f"  {task['name']:<12}{_called(task)}" + (f", {len(classes)} classes: " if classes else ""))
         told[-1] += ", ".join(classes)
     told += ["", "parts"]
     for kind in ("encoder", "neck", "decoder", "regularizer"):
@@ -102,7 +103,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told += ["", f"licence      {facts.get('licence', 'not stated')}"]
     if size := facts.get("size"):
         told.append(f"size         {size[0]}x{size[1]} (height x width) in training")
-    told += [f"{key:<13}{_told(value)}" for key, value in facts.items() if key not in ("licence", "size", *_TABLES)]
+    if source := facts.get("converted"):
+        told.append(f"{'converted':<13}{source['file']} of {source['format']}")
+        for reason, number in Counter(source["left out"].values()).items():
+            told.append(f"{'':<13}{number} tensors left out: {reason}")
+    told += [f"{key:<13}{_told(value)}" for key, value in facts.items() if key not in _APART]
     for source, figures in (facts.get("metrics") or {}).items():
         told += ["", f"judged on {source} (floor)"]
         floors = (facts.get("floors") or {}).get(source, {})
@@ -113,7 +118,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     return told
 
 
-_TABLES = ("metrics", "floors")
+_APART = ("licence", "size", "converted", "metrics", "floors")
 
 
 def _called(task: Mapping[str, Any]) -> str:
