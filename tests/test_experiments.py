@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from polyscene import encoders
 from polyscene.config import Config, check, load
-from polyscene.data import sources
+from polyscene.data import kinect, sources
 from polyscene.decoders import DECODERS
 from polyscene.encoders.base import Encoder
 from polyscene.model import MultiTaskModel, create_model
@@ -76,7 +76,8 @@ def video(root: Path) -> None:
         pose = np.eye(4)
         pose[0, 3] = 0.1 * place
         frames.append({"id": f"kitchen_{place}", "T_world_cam": pose.tolist()})
-    intrinsics = {"fx": 518.86, "fy": 519.47, "cx": 285.58, "cy": 209.74}
+    (fx, _, cx), (_, fy, cy), _ = kinect.intrinsics(SIZE["nyuv2"]).tolist()
+    intrinsics = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
     facts = {"image_size": {"height": 425, "width": 560}, "intrinsics": intrinsics, "frames": frames}
     (root / "cameras.json").write_text(json.dumps(facts))
 

@@ -257,8 +257,11 @@ def test_the_folder_above_is_no_root(tmp_path: Path) -> None:
     nyudv2(tmp_path / "NYUDv2")
     with pytest.raises(ValueError, match=r"has no folder images.*give .*NYUDv2 as `root`"):
         Nyuv2(tmp_path)
-    with pytest.raises(ValueError, match="polyscene data prepare nyuv2"):
+    with pytest.raises(ValueError, match=r"give .*NYUDv2 as `root`"):
         Nyuv2(tmp_path / "NYUDv2" / "images")
+    mtan(tmp_path / "other/arrays")
+    with pytest.raises(ValueError, match="are the data set nyuv2_mtan"):
+        Nyuv2(tmp_path / "other/arrays")
 
 
 def test_verify_names_counts_folders_and_files(tmp_path: Path) -> None:

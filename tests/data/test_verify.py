@@ -9,6 +9,7 @@ import pytest
 from folders import SIZE, cut_short, make_folder, save
 
 from polyscene.data import commands
+from polyscene.data.derived import Derived
 from polyscene.data.describe import NothingFound, describe
 from polyscene.data.folder import Folder
 from polyscene.data.verify import verify
@@ -113,3 +114,19 @@ def test_contact_sheet(root: Path, tmp_path: Path) -> None:
     assert sheet.width > 5 * 256 and sheet.height > 4 * 192
     assert commands.show(str(root), tmp_path / "none.png", count=0) == 2
     assert commands.show(str(tmp_path / "nowhere"), tmp_path / "none.png") == 2 and not (tmp_path / "none.png").exists()
+
+
+def test_derived_labels_are_made_again_of_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYSCENE_CACHE", str(tmp_path / "cache"))
+    source, made = tmp_path / "source", []
+    kept = Derived("set", tmp_path, "length")
+
+    def make() -> np.ndarray:
+        made.append(len(source.read_bytes()))
+        return np.full((1, 1), made[-1], np.uint8)
+
+    source.write_text("abc")
+    assert [int(kept.get("a/0", [source], make)[0, 0]) for _ in range(2)] == [3, 3] and made == [3]
+    source.write_text("abcd")
+    assert [int(kept.get("a/0", [source], make)[0, 0]) for _ in range(2)] == [4, 4] and made == [3, 4]
+    assert len([file for file in kept.folder.rglob("*") if file.is_file()]) == 1

@@ -189,7 +189,10 @@ def test_views_at_the_end_look_back(root: Path) -> None:
 
 
 def test_problems_name_what_is_missing(root: Path) -> None:
-    found = {problem.file: problem for problem in VirtualKitti2(root, scenes=["Scene02", "Scene06"]).problems()}
+    (root / "Scene06/15-deg-left/frames").mkdir(parents=True)
+    every = VirtualKitti2(root, scenes=["Scene02", "Scene06", "Scene18"])
+    found = {problem.file: problem for problem in every.problems()}
+    assert [file for file in found if "Scene18" in file] == [f"{root}/Scene18/15-deg-left"], "told once"
     rgb = found[f"{root}/Scene06/15-deg-left/frames/rgb/Camera_0"]
     assert rgb.problem == "missing" and "vkitti_2.0.3_rgb.tar" in rgb.remedy
     assert found[f"{root}/{DRIVE}/frames/rgb/Camera_0"].problem == "5 images, published are 0 to 232"

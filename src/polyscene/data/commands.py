@@ -126,6 +126,8 @@ def verify(data: Annotated[str | Path, arg(metavar="NAME|FOLDER")], root: Path |
 
     if data in ORIGINALS:
         return _told(_verified(str(data), root))
+    if not Path(data).exists():
+        return _refuse(_unfound(str(data)))
     with _progress("verifying") as progress:
         return _told(check(data, progress))
 
@@ -263,6 +265,8 @@ def show(
     elif data in ORIGINALS:
         asked = {"root": root and str(root), "split": split, "views": views if views > 1 else None}
         options = {"name": data, **{key: value for key, value in asked.items() if value is not None}}
+    elif not Path(data).exists():
+        return _refuse(_unfound(data))
     else:
         options = {"name": "folder", "path": data, "views": views, "split": split}
     if count < 1 or views < 1:
@@ -278,6 +282,12 @@ def show(
     sheet.save(out)
     print(out)
     return 0
+
+
+def _unfound(data: str) -> str:
+    from polyscene import parts
+
+    return f"{data}: no such folder or file; {parts.unknown(data, ORIGINALS, 'set of the field')}"
 
 
 def _refuse(why: str) -> int:

@@ -18,7 +18,7 @@ from polyscene.data import files, labels
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original, picture
+from polyscene.data.original import Original, elsewhere, picture
 from polyscene.geometry import boundaries, normals
 from polyscene.tasks import Task
 from polyscene.tasks.sets import SYNTHIA_CLASSES
@@ -89,7 +89,7 @@ class Streets(Original):
         """Takes the frames that were found, of so many ``published``. ``BadSample`` says what is wrong if none were."""
         self.frames, self.published = frames, published
         if not frames:
-            worst, *others = [*self.problems(), BadSample(missing, "no image is there", self.remedy)]
+            worst, *others = [*self.problems()] or [BadSample(missing, "no image is there", self.remedy)]
             raise BadSample(worst.file, worst.problem, worst.remedy, others)
         if len(frames) != published:
             self.notes = [f"{self.name} {self.split}: {len(frames)} images; published are {published}"]
@@ -180,10 +180,9 @@ class Streets(Original):
         """The folders that are not there, by the archive that holds each; and where else they seem to lie."""
         for folder, archive in archives.items():
             if not (self.root / folder).is_dir():
-                near = next(iter(sorted(self.root.glob(f"*/{folder}"))), None)
-                problem = f"missing, though there is {near}" if near else f"missing ({archive})"
-                inner = near.parents[len(Path(folder).parts) - 1] if near else None
-                remedy = f"move it there, or give {inner} as root" if near else f"unpack {archive}; {self.remedy}"
+                near = elsewhere(self.root, folder)
+                problem = f"missing, though there is {near / folder}" if near else f"missing ({archive})"
+                remedy = f"move it there, or give {near} as root" if near else f"unpack {archive}; {self.remedy}"
                 yield BadSample(self.root / folder, problem, remedy)
 
     def miscounted(self, where: Path) -> Iterator[BadSample]:

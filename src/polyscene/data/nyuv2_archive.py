@@ -9,7 +9,7 @@ from pathlib import Path
 from polyscene.data import files, matlab
 from polyscene.data.base import BadSample
 from polyscene.data.files import Raw
-from polyscene.data.original import listed
+from polyscene.data.original import elsewhere, listed
 
 COUNTS = {"train": 795, "val": 654}
 SUFFIXES = {  # by folder
@@ -118,8 +118,10 @@ class Unpacked:
 
     def _told_apart(self) -> str:
         if not self.has("images"):
-            inner = next((folder.parent for folder in sorted(self.root.glob("*/images"))), None)
-            remedy = f"give {inner} as `root`" if inner else SAYS_WHERE
+            near = elsewhere(self.root, "images")
+            remedy = f"give {near} as `root`" if near else SAYS_WHERE
+            if (self.root / "train" / "image").is_dir():
+                remedy = "these seem to be the arrays of MTAN, which are the data set nyuv2_mtan"
             raise BadSample(self.root, "has no folder images with a .jpg or .png a frame", remedy)
         for folder, kinds in self._kinds.items():
             if len(kinds) > 1:

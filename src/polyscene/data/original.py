@@ -131,6 +131,12 @@ def find_root(name: str, root: str | Path | None) -> Path:
     return folder
 
 
+def elsewhere(root: Path, folder: str) -> Path | None:
+    """The root that was meant where ``folder`` is not in ``root``: one below or above that has it."""
+    below = (found.parents[len(Path(folder).parts) - 1] for found in sorted(root.glob(f"*/{folder}")))
+    return next((each for each in (*below, root.absolute().parent) if (each / folder).is_dir()), None)
+
+
 def listed(file: Path, name: str) -> list[str]:
     """The words of a list of frames. ``BadSample`` if it is not there."""
     try:

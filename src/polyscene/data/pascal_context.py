@@ -18,7 +18,7 @@ from polyscene.data import pascal_context_labels as stored
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original, listed, picture
+from polyscene.data.original import Original, elsewhere, listed, picture
 from polyscene.tasks.sets import PASCAL_CONTEXT
 from polyscene.types import Target
 
@@ -192,8 +192,8 @@ class PascalContext(Original):
         problem = "no folder JPEGImages"
         if (self.root / "gt_sets").is_dir():
             problem += "; this is an archive of NYUv2"
-        inner = next((folder.parent for folder in sorted(self.root.glob("*/JPEGImages"))), None)
-        raise BadSample(self.root, problem, f"give {inner} as `root`" if inner else AGAIN)
+        near = elsewhere(self.root, "JPEGImages")
+        raise BadSample(self.root, problem, f"give {near} as `root`" if near else AGAIN)
 
     def _remarks(self, only_people: bool) -> Iterator[str]:
         if only_people:

@@ -21,7 +21,7 @@ from polyscene.data.axes import LIMIT, Axes
 from polyscene.data.base import BadSample
 from polyscene.data.derived import Derived
 from polyscene.data.files import Raw
-from polyscene.data.original import Original, picture
+from polyscene.data.original import Original, elsewhere, picture
 from polyscene.ranges import Count
 from polyscene.tasks.sets import TASKONOMY
 from polyscene.types import Target
@@ -65,8 +65,8 @@ class Taskonomy(Original):
     they are at least ``edge_level`` of 65535, thinned; no paper's. Cameras have known focal lengths and poses.
 
     Depth, axes of normals, edges and cameras were checked on a frame published with Omnidata, where normals of depth
-    differ from the stored ones by 0.8 degrees; the authors' own page says that blue is towards the camera, which is not
-    so there. Hence axes are found by the depth of the files at hand. Numbers of classes are as the page says.
+    differ from the stored ones by 0.8 degrees, blue being away from the camera. The authors' page says of normals only
+    that they are centred at 127, so axes are found by the depth of the files at hand. Class numbers are as it says.
     """
 
     name = "taskonomy"
@@ -224,9 +224,8 @@ class Taskonomy(Original):
         if there := [folder for folder in _folders(self.root) if (self.root / folder / "rgb").is_dir()]:
             return "building/kind", there
         problem = "neither rgb/taskonomy/BUILDING/ nor rgb/BUILDING/ nor BUILDING/rgb/ is there"
-        inner = next((folder.parent for folder in sorted(self.root.glob("*/rgb"))), None)
-        own = (self.root / "rgb").is_dir()
-        remedy = f"give {self.root.parent} as `root`" if own else f"give {inner} as `root`" if inner else AGAIN
+        near = self.root.parent if (self.root / "rgb").is_dir() else elsewhere(self.root, "rgb")
+        remedy = f"give {near} as `root`" if near else AGAIN
         raise BadSample(self.root, problem, remedy)
 
     def _folder(self, kind: str, building: str) -> Path:

@@ -97,6 +97,10 @@ class VirtualKitti2(Streets):
         if {"semseg", "edges"} & self.tasks.keys():
             kinds["classSegmentation"] = "classSegmentation"
         for drive in self._drives:
+            if not any((self._base(archive) / drive).is_dir() for archive in (*kinds, "textgt")):
+                remedy = f"unpack vkitti_2.0.3_rgb.tar and the others; {self.remedy}"
+                yield BadSample(self._base("rgb") / drive, "missing, in every archive", remedy)
+                continue
             for kind in kinds:
                 folder = self._base(kind) / drive / "frames" / kind / f"Camera_{self._number}"
                 if not folder.is_dir():
