@@ -31,7 +31,7 @@ def test_a_convolution_and_its_gradients(
 ) -> None:
     maps, weight = arguments(2, channels, size)
     with mock.patch.object(winograd.F, "conv2d", side_effect=AssertionError("not the fast one")):
-        found = conv3x3(maps.to(memory_format=order), weight)
+        (found,) = conv3x3(maps.to(memory_format=order), weight)
     wanted = F.conv2d(maps.double(), weight.double(), padding=1)
     assert found.shape == wanted.shape
     above = torch.randn_like(found)
@@ -47,10 +47,22 @@ def test_a_convolution_and_its_gradients(
 )
 def test_others_are_left_to_torch(channels: tuple[int, int], size: tuple[int, int], kind: torch.dtype) -> None:
     maps, weight = (tensor.to(kind) for tensor in arguments(1, channels, size))
-    assert torch.equal(conv3x3(maps, weight), F.conv2d(maps, weight, padding=1))
+    assert torch.equal(conv3x3(maps, weight)[0], F.conv2d(maps, weight, padding=1))
 
 
 def test_autocast_is_left_to_torch() -> None:
     maps, weight = arguments(1, WIDE, (40, 40))
     with torch.autocast("cpu", torch.bfloat16):
-        assert conv3x3(maps, weight).dtype == torch.bfloat16
+        assert conv3x3(maps, weight)[0].dtype == torch.bfloat16
+
+
+def test_several_of_the_same_maps() -> None:
+    maps, weight = arguments(1, (64, 192), (40, 36))
+    apart = weight.split([64, 128])
+    found = torch.cat(conv3x3(maps, *apart), 1)
+    wanted = F.conv2d(maps, weight, padding=1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    above = torch.randn_like(found)
+    pairs = [torch.autograd.grad(each, (maps, weight), above) for each in (found, wanted)]
+    for one, other in zip(*pairs, strict=True):
+        assert (one - other).abs().max() < 1e-4 * other.std()

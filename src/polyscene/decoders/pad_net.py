@@ -84,7 +84,7 @@ class Distillation(nn.Module):
             raise ValueError(f"Distillation between {self.tasks} tasks takes as many maps, got {len(by_task)}")
         received = list(by_task)
         for source, conv in enumerate(self.send):
-            features, gates = (conv3x3(by_task[source], half) for half in conv.get_parameter("weight").chunk(2))
+            features, gates = conv3x3(by_task[source], *conv.get_parameter("weight").chunk(2))
             parts = (features * gates.sigmoid_()).split(self.channels, 1)
             targets = [target for target in range(len(by_task)) if target != source]
             for target, part in zip(targets, parts, strict=True):
