@@ -233,7 +233,8 @@ def _part(value: PartLike) -> Part:
 
 
 def _build(kind: Any, part: Part, *structure: Any) -> Any:
-    try:
-        return kind(*structure, **part.options)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in part.options.items()}
+    try:  # files know lists alone
+        return kind(*structure, **options)
     except TypeError as error:
         raise ValueError(f"{part.name}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -15,25 +15,44 @@ from polyscene.regularizers import REGULARIZERS
 from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
 
-ENCODERS = {
+ENCODERS: dict[str, str | dict[str, Any]] = {
     "chain": "test_resnet",
     "efficientnet": "test_efficientnet",
     "mobilenet": "mobilenetv4_conv_small_035",
     "nhwc": "test_mambaout",
-    "windows": "swin_tiny_patch4_window7_224",
+    "windows": {
+        "name": "swin_tiny_patch4_window7_224", "embed_dim": 16, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4),
+    },
     "branches": "hrnet_w18_small_v2",
     "vit": "test_vit",
+}  # fmt: skip
+TASKS = {  # by their number
+    1: ["depth"],
+    2: ["semseg", "normals"],
+    4: "rooms",
+    6: ["semseg", "human_parts", "saliency", "depth", "normals", "edges"],
 }
 NECK_NAMES = [None, *NECKS, "double"]
 REGULARIZER_NAMES = [None, *REGULARIZERS, "double"]
 DECODER_NAMES = [*DECODERS, "initial_double"]
+NARROW: dict[str, dict[str, Any]] = {  # so that the tests are quick; others come as they are
+    "invpt": {"channels": 24, "preliminary": 16},
+    "multi_head": {"channels": 16, "context_channels": 16},
+    "deeplab": {"channels": 16},
+    "dense_mtl": {"channels": (4, 8, 8, 16, 16)},
+    **{name: {"channels": 16} for name in ("pad_net", "pap", "psd")},
+    "taskprompter": {"width": 6, "channels": 8},
+}
 CHAINED = ("cross_stitch", "nddr", "mtan")
 REFUSED = {  # kind of encoder, decoder: what is said
     ("vit", "mti_net"): "pyramid of at least 4 scales",
     **{(kind, decoder): "such as a ResNet" for kind in ("vit", "branches") for decoder in CHAINED},
     **{(kind, "taskprompter"): "plain ViT" for kind in ENCODERS if kind != "vit"},
 }
-UNREAD = {("vit", "invpt")}  # the decoder leaves out a level, as published
+UNREAD = {  # kind of encoder, decoder: whose parameters may take no part, as the decoder leaves out a level
+    ("vit", "invpt"): "neck.",
+    ("branches", "deeplab"): ("encoder.", "neck."),
+}
 
 Row = TypeVar("Row", bound=tuple)
 
@@ -57,7 +76,12 @@ def install_doubles(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(DECODERS, "stitch_double", "part_doubles:StitchDouble")
 
 
-def encoder_of(decoder: str) -> str:
+def narrow(decoder: str) -> dict[str, Any]:
+    """The decoder, with few channels."""
+    return {"name": decoder, **NARROW.get(decoder, {})}
+
+
+def encoder_of(decoder: str) -> str | dict[str, Any]:
     """The first encoder that it takes."""
     return next(name for kind, name in ENCODERS.items() if (kind, decoder) not in REFUSED)
 

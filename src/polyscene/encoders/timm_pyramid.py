@@ -7,6 +7,7 @@ import timm
 from jaxtyping import Float
 from timm.models import FeatureDictNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from polyscene.encoders.base import Encoder, Stage
 from polyscene.types import Features
@@ -19,7 +20,8 @@ FAMILIES: dict[str, dict[str, Any]] = {  # options by timm's module: what featur
 class TimmPyramid(Encoder):
     """Any timm network with stages: its maps from stride 4 on, or those of ``out_indices`` (timm's numbering).
 
-    Other keywords (``output_stride``, ``drop_path_rate``...) are the network's own.
+    Other keywords (``output_stride``, ``drop_path_rate``...) are the network's own. Where it begins by cutting the
+    picture into patches, as Swin and ConvNeXt do, pictures are padded on the right and below to whole ones.
     """
 
     net: Any
@@ -36,17 +38,19 @@ class TimmPyramid(Encoder):
         self.net = timm.create_model(name, features_only=True, out_indices=tuple(out_indices), **options)
         self.channels = tuple(self.net.feature_info.channels())
         self.strides = tuple(self.net.feature_info.reduction())
+        first = next(module for module in self.net.modules() if isinstance(module, nn.Conv2d))
+        self._patch = first.stride if first.stride == first.kernel_size else (1, 1)
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, images: Float[Tensor, "bv 3 h w"]) -> Features:
-        return Features([self._nchw(tensor) for tensor in self.net(self.normalise(images))])
+        return Features([self._nchw(tensor) for tensor in self.net(self._framed(images))])
 
     @property
     def interleaves(self) -> bool:
         return bool(self._chain())
 
     def stem(self, images: Float[Tensor, "bv 3 h w"]) -> Tensor:
-        return self._nchw(self._segments()[0](self.normalise(images)))
+        return self._nchw(self._segments()[0](self._framed(images)))
 
     @property
     def stages(self) -> list[Stage]:
@@ -58,6 +62,12 @@ class TimmPyramid(Encoder):
             [self._stage(block) for module in segment for block in _taken_apart(module)]
             for segment in self._segments()[1:]
         ]
+
+    def _framed(self, images: Tensor) -> Tensor:
+        """Normalised, and of whole patches; what is added has the mean colour."""
+        down, right = (-side % patch for side, patch in zip(images.shape[-2:], self._patch, strict=True))
+        normal = self.normalise(images)
+        return F.pad(normal, (0, right, 0, down)) if down or right else normal
 
     def _stage(self, module: nn.Module) -> Stage:
         return lambda tensor: self._nchw(module(self._native(tensor)))
