@@ -35,7 +35,7 @@ class Atrc(Converter):
         levels = [1 + level for level in self.meta["config"].get("in_index", range(4))]
         return create_model(
             list(self.tasks.values()),
-            {"name": encoder, "upsample": "bilinear", "out_indices": levels},
+            {"name": encoder, "upsample": "scaled_bilinear", "out_indices": levels},
             {"name": "atrc", "genotype": self.genotype},
         )
 

@@ -8,12 +8,14 @@ from torch.nn import functional as F
 
 from polyscene.encoders.timm_pyramid import TimmPyramid
 
-Upsample = Literal["nearest", "bilinear"]
+Upsample = Literal["nearest", "bilinear", "scaled_bilinear"]
 
 
 class HRNet(TimmPyramid):
     """An HRNet of timm, for images of any size. ``upsample``: how its branches take in coarser ones. ImageNet
-    networks were trained with ``nearest``; the dense multi-task ones of the literature with ``bilinear``."""
+    networks were trained with ``nearest``; the dense multi-task ones of the literature with ``bilinear``.
+    ``scaled_bilinear`` enlarges by a power of two and then to size, as mmsegmentation and ATRC do: another result
+    only where a side is no multiple of 32."""
 
     def __init__(
         self,
@@ -50,5 +52,7 @@ class _Exchange(HighResolutionModule):
                 total = total + changes[source](tensor)
             elif source > place:
                 convolved = changes[source][:2](tensor)  # type: ignore[index]  # the third part is timm's upsampling
-                total = total + F.interpolate(convolved, total.shape[-2:], mode=self.upsample)
+                if self.upsample == "scaled_bilinear":
+                    convolved = F.interpolate(convolved, scale_factor=2.0 ** (source - place), mode="bilinear")
+                total = total + F.interpolate(convolved, total.shape[-2:], mode=self.upsample.removeprefix("scaled_"))
         return self.fuse_act(total)
