@@ -49,7 +49,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(425, 560), metavar=("H", "W"))
     parser.add_argument("--images", type=int, default=654)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--protocol", nargs="*", choices=list(PROTOCOLS), default=["polyscene", "invpt", "mtlpt", "sak"])
+    parser.add_argument(
+        "--protocol", nargs="*", choices=list(PROTOCOLS), default=["polyscene", "invpt", "mtlpt", "sak"]
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -69,7 +71,9 @@ def main() -> None:
         each = {task.name: round(least[protocol, task.name], 2) for task in TASKS}
         whole = sum(least[protocol, task.name] for task in TASKS)
         row = {"protocol": protocol, "size": list(size), "ms": {**each, "all": round(whole, 2)}}
-        print(json.dumps(row | {"images": options.images, "set_s": round(whole * options.images / 1000, 1)}), flush=True)
+        print(
+            json.dumps(row | {"images": options.images, "set_s": round(whole * options.images / 1000, 1)}), flush=True
+        )
 
 
 if __name__ == "__main__":

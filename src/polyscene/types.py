@@ -128,8 +128,8 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Report:
-    """A step's losses. ``total`` is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others. ``shares``
-    is what each task adds to ``total``, auxiliaries included and all of it weighted, ``others`` what no task owns."""
+    """A step's losses. ``total`` is minimised; ``by_task`` are unweighted; ``parts`` are auxiliary and others.
+    ``shares`` is what each task adds to ``total``, auxiliaries included and weighted, ``others`` what no task owns."""
 
     total: Float[Tensor, ""]
     by_task: dict[str, Tensor]

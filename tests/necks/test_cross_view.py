@@ -14,9 +14,9 @@ from polyscene.geometry.cost_volume import inverse_depth_planes
 from polyscene.model import create_model
 from polyscene.necks import CrossView, PlainBranch, matching
 from polyscene.necks.fusion import Fusion
+from polyscene.necks.match_volume import CostVolume
 from polyscene.necks.matching import DEPTH, MultiViewTransformer, SpatialEncoder, Windows
 from polyscene.necks.neighbours import Neighbours, find, inverse
-from polyscene.necks.match_volume import CostVolume
 from polyscene.types import Camera, Features, Sample, collate
 
 SIZE = (64, 96)

@@ -13,9 +13,9 @@ from polyscene.geometry import camera as cameras
 from polyscene.geometry.cost_volume import inverse_depth_planes
 from polyscene.necks.base import Neck
 from polyscene.necks.fusion import Fusion, Place
+from polyscene.necks.match_volume import Alone, CostVolume, Outside
 from polyscene.necks.matching import STRIDE, WIDTH, MultiViewTransformer, SpatialEncoder
 from polyscene.necks.neighbours import Neighbours, find
-from polyscene.necks.match_volume import Alone, CostVolume, Outside
 from polyscene.ranges import Positive, Several, Share
 from polyscene.tasks import Depth
 from polyscene.types import Auxiliary, Camera, Features, Travels
