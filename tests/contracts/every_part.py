@@ -51,6 +51,7 @@ REFUSED = {  # kind of encoder, decoder: what is said
 }
 UNREAD = {  # kind of encoder, decoder: whose parameters may take no part, as the decoder leaves out a level
     ("vit", "invpt"): "neck.",
+    **{(kind, "deeplab"): "neck." for kind in ENCODERS},
     ("branches", "deeplab"): ("encoder.", "neck."),
 }
 
