@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tests.golden import recipe
@@ -100,3 +102,22 @@ def test_any_tasks_and_levels(wanted: str | list[str], strides: tuple[int, ...])
         name: (2, 1, task.channels, *sizes[0]) for name, task in tasks.items()
     }
     assert {name: tuple(tensor.shape) for name, tensor in maps.items()} == {name: (2, 8, *sizes[0]) for name in tasks}
+
+
+def test_wide_distillation_is_as_exact_as_narrow() -> None:
+    """Large enough for the fast algorithm of convolution."""
+    module = Distillation(3, 64)
+    maps = [torch.randn(1, 64, 32, 33, requires_grad=True) for _ in range(3)]
+    found = torch.cat(module(maps))
+    exact = copy.deepcopy(module).double()
+    wide = [tensor.detach().double().requires_grad_() for tensor in maps]
+    wanted = torch.cat(exact(wide))
+    assert (found - wanted).abs().max() < 1e-4 * wanted.std()
+    above = torch.randn_like(found)
+    pairs = zip(
+        torch.autograd.grad(found, [*maps, *module.parameters()], above),
+        torch.autograd.grad(wanted, [*wide, *exact.parameters()], above.double()),
+        strict=True,
+    )
+    for one, other in pairs:
+        assert (one - other).abs().max() < 1e-4 * other.std()

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from unittest import mock
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polyscene.decoders import winograd
-from polyscene.decoders.winograd import conv3x3
+from polyscene.decoders.winograd import conv3x3, worthwhile
 
 WIDE = (64, 128)
 
@@ -30,8 +27,7 @@ def test_a_convolution_and_its_gradients(
     channels: tuple[int, int], size: tuple[int, int], order: torch.memory_format
 ) -> None:
     maps, weight = arguments(2, channels, size)
-    with mock.patch.object(winograd.F, "conv2d", side_effect=AssertionError("not the fast one")):
-        (found,) = conv3x3(maps.to(memory_format=order), weight)
+    (found,) = conv3x3(maps.to(memory_format=order), weight)
     wanted = F.conv2d(maps.double(), weight.double(), padding=1)
     assert found.shape == wanted.shape
     above = torch.randn_like(found)
@@ -42,18 +38,22 @@ def test_a_convolution_and_its_gradients(
 
 
 @pytest.mark.parametrize(
-    ("channels", "size", "kind"),
-    [((32, 128), (40, 40), torch.float32), (WIDE, (16, 16), torch.float32), (WIDE, (40, 40), torch.float64)],
+    ("channels", "size", "kind", "said"),
+    [
+        (WIDE, (40, 40), torch.float32, True),
+        ((32, 128), (40, 40), torch.float32, False),
+        (WIDE, (16, 16), torch.float32, False),
+        (WIDE, (40, 40), torch.float64, False),
+    ],
 )
-def test_others_are_left_to_torch(channels: tuple[int, int], size: tuple[int, int], kind: torch.dtype) -> None:
+def test_where_it_is_worthwhile(
+    channels: tuple[int, int], size: tuple[int, int], kind: torch.dtype, said: bool
+) -> None:
     maps, weight = (tensor.to(kind) for tensor in arguments(1, channels, size))
-    assert torch.equal(conv3x3(maps, weight)[0], F.conv2d(maps, weight, padding=1))
-
-
-def test_autocast_is_left_to_torch() -> None:
-    maps, weight = arguments(1, WIDE, (40, 40))
+    assert worthwhile(maps, weight) == said
     with torch.autocast("cpu", torch.bfloat16):
-        assert conv3x3(maps, weight)[0].dtype == torch.bfloat16
+        assert not worthwhile(maps, weight)
+    assert not worthwhile(maps.to("meta"), weight.to("meta"))
 
 
 def test_several_of_the_same_maps() -> None:

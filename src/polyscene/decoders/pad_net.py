@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from polyscene.decoders import winograd
 from polyscene.decoders.base import Decoder
 from polyscene.decoders.blocks import Bottleneck, Concat
-from polyscene.decoders.winograd import conv3x3
 from polyscene.ranges import Several
 from polyscene.tasks import Task
 from polyscene.types import Auxiliary, Features
@@ -84,12 +87,18 @@ class Distillation(nn.Module):
             raise ValueError(f"Distillation between {self.tasks} tasks takes as many maps, got {len(by_task)}")
         received = list(by_task)
         for source, conv in enumerate(self.send):
-            features, gates = conv3x3(by_task[source], *conv.get_parameter("weight").chunk(2))
-            parts = (features * gates.sigmoid_()).split(self.channels, 1)
             targets = [target for target in range(len(by_task)) if target != source]
-            for target, part in zip(targets, parts, strict=True):
+            for target, part in zip(targets, self._sent(by_task[source], conv), strict=True):
                 received[target] = received[target] + part
         return received
+
+    def _sent(self, tensor: Tensor, conv: nn.Module) -> Iterable[Tensor]:
+        weight = conv.get_parameter("weight")
+        if not winograd.worthwhile(tensor, weight):
+            return F.glu(conv(tensor), 1).split(self.channels, 1)
+        maps = winograd.conv3x3(tensor, *weight.split(self.channels))
+        half = len(maps) // 2
+        return (feature * gate.sigmoid_() for feature, gate in zip(maps[:half], maps[half:], strict=True))
 
 
 def tower(in_channels: int, channels: int) -> nn.Sequential:

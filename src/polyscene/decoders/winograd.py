@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Room = tuple[Tensor, Tensor]
 TILE, SEEN = 4, 6  # pixels of the output a tile, and of the input it is made from
 WIDEST = 128  # output channels at once: bounds the memory in between
 ENOUGH_PIXELS, ENOUGH_CHANNELS = 1024, 64  # below these, transforming costs more than it spares
@@ -36,20 +37,8 @@ _OUTPUT = (
 )
 
 
-def conv3x3(maps: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-    """``F.conv2d(maps, weight, padding=1)`` of maps (n, c, h, w) by each weight (k, c, 3, 3).
-
-    Wide convolutions of large maps in single precision on a CPU, where torch knows no fast algorithm, take a quarter of
-    the multiplications (Winograd's minimal filtering, 4x4 outputs a tile): two to three times faster, forward and
-    backward, at rounding errors of up to 1e-4 of the values' deviation.
-    """
-    if all(_worthwhile(maps, weight) for weight in weights):
-        made: tuple[Tensor, ...] = _Winograd.apply(maps, *weights)
-        return made
-    return tuple(F.conv2d(maps, weight, padding=1) for weight in weights)
-
-
-def _worthwhile(maps: Tensor, weight: Tensor) -> bool:
+def worthwhile(maps: Tensor, weight: Tensor) -> bool:
+    """Whether ``conv3x3`` is faster than torch: for wide convolutions of large maps in single precision on a CPU."""
     return (
         maps.device.type == "cpu"
         and maps.dtype == weight.dtype == torch.float32
@@ -58,6 +47,17 @@ def _worthwhile(maps: Tensor, weight: Tensor) -> bool:
         and min(weight.shape[:2]) >= ENOUGH_CHANNELS
         and maps.shape[-2] * maps.shape[-1] >= ENOUGH_PIXELS
     )
+
+
+def conv3x3(maps: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    """``F.conv2d(maps, weight, padding=1)`` of maps (n, c, h, w) by each weight (k, c, 3, 3).
+
+    By Winograd's minimal filtering, 4x4 outputs a tile, which takes a quarter of the multiplications: two to three
+    times faster where it is ``worthwhile``, forward and backward, at rounding errors of up to 1e-4 of the values'
+    deviation.
+    """
+    made: tuple[Tensor, ...] = _Winograd.apply(maps, *weights)
+    return made
 
 
 class _Winograd(torch.autograd.Function):
@@ -69,23 +69,24 @@ class _Winograd(torch.autograd.Function):
         ctx.save_for_backward(maps, *weights)
         tiles = _Tiles(maps)
         seen = tiles.inputs(maps)
-        return tuple(_forward(tiles, seen, weight) for weight in weights)
+        room = _room(seen)
+        return tuple(_forward(tiles, seen, weight, room) for weight in weights)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         maps, *weights = ctx.saved_tensors
         tiles = _Tiles(maps)
         seen = tiles.inputs(maps)
-        to_seen = torch.zeros_like(seen)
+        to_seen, room = torch.zeros_like(seen), _room(seen)
         pairs = zip(weights, gradients, strict=True)
-        to_weights = [_backward(tiles, seen, weight, gradient, to_seen) for weight, gradient in pairs]
+        to_weights = [_backward(tiles, seen, weight, gradient, to_seen, room) for weight, gradient in pairs]
         return tiles.join(to_seen), *to_weights
 
 
-def _forward(tiles: _Tiles, seen: Tensor, weight: Tensor) -> Tensor:
+def _forward(tiles: _Tiles, seen: Tensor, weight: Tensor, room: Room) -> Tensor:
     shape = tiles.batch, len(weight), *tiles.covered
     made = torch.empty(shape, dtype=seen.dtype, memory_format=torch.channels_last)
-    for part, (products, given) in _parts(weight, seen):
+    for part, (products, given) in _parts(weight, room):
         torch.bmm(seen, _transformed(weight[part]), out=products)
         torch.mm(_square(_OUTPUT, seen), products.flatten(1), out=given)
         made_part = tiles.outputs(made.permute(0, 2, 3, 1)[..., part])
@@ -95,11 +96,11 @@ def _forward(tiles: _Tiles, seen: Tensor, weight: Tensor) -> Tensor:
     return made[..., : tiles.size[0], : tiles.size[1]].contiguous(memory_format=torch.channels_last)
 
 
-def _backward(tiles: _Tiles, seen: Tensor, weight: Tensor, gradient: Tensor, to_seen: Tensor) -> Tensor:
+def _backward(tiles: _Tiles, seen: Tensor, weight: Tensor, gradient: Tensor, to_seen: Tensor, room: Room) -> Tensor:
     """The gradient of ``weight``; that of ``seen`` is added to what is there."""
     above = tiles.padded(gradient)
     to_weight = torch.empty_like(weight)
-    for part, (products, given) in _parts(weight, seen):
+    for part, (products, given) in _parts(weight, room):
         above_part = tiles.outputs(above[..., part])
         given.view(above_part.shape).copy_(above_part)
         torch.mm(_square(_OUTPUT, seen).mT, given, out=products.flatten(1))
@@ -145,16 +146,20 @@ class _Tiles:
         return tiled.permute(2, 4, 0, 1, 3, 5)
 
 
-def _parts(weight: Tensor, seen: Tensor) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
-    """Output channels, a few at once, and memory for what is in between: (36, tiles, few) and (16, tiles · few). It is
-    the same for all of them, as fresh memory is slow."""
-    tiles, few = seen.shape[1], min(WIDEST, len(weight))
-    buffers = seen.new_empty(SEEN**2 * tiles * few), seen.new_empty(TILE**2 * tiles * few)
-    for start in range(0, len(weight), few):
-        count = min(few, len(weight) - start)
+def _room(seen: Tensor) -> Room:
+    """Memory for what is in between: the same for all parts, as fresh memory is slow."""
+    wide = seen.shape[1] * WIDEST
+    return seen.new_empty(SEEN**2 * wide), seen.new_empty(TILE**2 * wide)
+
+
+def _parts(weight: Tensor, room: Room) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+    """Output channels, a few at once, with room for them: (36, tiles, few) and (16, tiles · few)."""
+    tiles = len(room[1]) // (TILE**2 * WIDEST)
+    for start in range(0, len(weight), WIDEST):
+        count = min(WIDEST, len(weight) - start)
         products, given = (
-            buffer[: places * tiles * count].view(places, -1)
-            for buffer, places in zip(buffers, (SEEN**2, TILE**2), strict=True)
+            memory[: places * tiles * count].view(places, tiles * count)
+            for memory, places in zip(room, (SEEN**2, TILE**2), strict=True)
         )
         yield slice(start, start + count), (products.unflatten(1, (tiles, count)), given)
 
