@@ -76,7 +76,7 @@ def run(
     config = configuration.load(CONFIG, ["--training.minutes", str(minutes), "--out", str(out), *overrides])
     clock = _Clock(out / "timings.json")
     with clock.of("rendering"):  # here, so that the minutes are the training's own
-        for source in (*config.data.train.values(), *config.data.evaluate.values()):
+        for source in (*config.data.trained_on.values(), *config.data.evaluate.values()):
             sources.make(source.dataset).prepare()
     with clock.of("training"):
         directory = loop.train(config, console=console)

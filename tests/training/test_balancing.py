@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from polyscene import config, parts
+from polyscene.adaptation.supervised import Supervised
 from polyscene.balancing import BALANCERS
 from polyscene.balancing.base import make
 from polyscene.balancing.weighing import DynamicWeightAverage, Uncertainty
 from polyscene.config import Config, Part, Schedule, Training
 from polyscene.model import create_model
 from polyscene.training import cost, tasks
-from polyscene.training.step import Supervised
 from polyscene.training.trainer import Trainer
 from polyscene.types import Camera, Report, collate
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from polyscene.training.step import average, merge
+from polyscene.training.step import average, divide, merge
 from polyscene.types import Report, collate
 
 from .toy import Toy
@@ -23,6 +23,11 @@ def test_sources_of_as_many_views_become_one_batch_with_absent_labels_invalid() 
     assert merged.targets["semseg"].valid[:2].all() and not merged.targets["semseg"].valid[2:].any()
     assert merged.targets["depth"].valid.all()
     assert merged.source == "toy+toy" and len(merged.meta) == 5
+
+
+def test_a_batch_without_targets_is_an_unlabelled_one() -> None:
+    labelled, unlabelled = divide({"toy": batch(2), "photographs": replace(batch(2), targets={})})
+    assert list(labelled) == ["toy"] and list(unlabelled) == ["photographs"]
 
 
 def test_other_numbers_of_views_stay_apart() -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from polyscene.adaptation.supervised import Supervised
 from polyscene.config import Optimiser, Schedule, Training
 from polyscene.model import create_model
 from polyscene.training.checkpoint import BadCheckpoint
-from polyscene.training.step import Supervised
 from polyscene.training.trainer import Trainer
 from polyscene.types import collate
 

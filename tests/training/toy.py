@@ -74,3 +74,11 @@ def config(out: Path, dataset: dict[str, Any] | None = None, evaluate: bool = Tr
             "training": {"device": "cpu", "steps": 12, **training},
         }
     )
+
+
+def with_target(config: Config, method: dict[str, Any], **dataset: Any) -> Config:
+    """The same run by another ``method``, with an unlabelled source besides."""
+    source = {"dataset": {"name": "toy", "count": 5, **dataset}, "batch": 2}
+    settings = config.model_dump(mode="json")
+    settings["data"]["target"] = {"photographs": source}
+    return Config.model_validate({**settings, "method": method})

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from polyscene import parts, tasks
+from polyscene.adaptation import METHODS
 from polyscene.balancing import BALANCERS
 from polyscene.config import words
 from polyscene.config.problems import Place, Problem
@@ -24,6 +25,7 @@ KINDS: dict[str, tuple[parts.Table, int]] = {  # table, and how many leading arg
     "regularizer": (REGULARIZERS, 3),
     "data set": (DATASETS, 0),
     "balancing": (BALANCERS, 1),
+    "method": (METHODS, 1),
 }
 
 
@@ -43,7 +45,7 @@ def wanting(data: Mapping[str, Any]) -> Iterator[Problem]:
     if data.get("tasks") == []:
         yield Problem(("tasks",), "names no task to train")
     section = data.get("data", {})
-    if isinstance(section, dict) and section.get("train", {}) == {}:
+    if isinstance(section, dict) and not section.get("train") and not section.get("target"):
         yield Problem(("data", "train"), "names no source to train on")
 
 
@@ -67,7 +69,9 @@ def _parts(data: Mapping[str, Any]) -> Iterator[tuple[Place, str, Any]]:
     training = data.get("training")
     if isinstance(training, dict) and training.get("balancing") is not None:
         yield ("training", "balancing"), "balancing", training["balancing"]
-    for use in ("train", "evaluate"):
+    if data.get("method") is not None:
+        yield ("method",), "method", data["method"]
+    for use in ("train", "target", "evaluate"):
         for name, source in _sources(data, use).items():
             if isinstance(source, dict) and source.get("dataset") is not None:
                 yield ("data", use, name, "dataset"), "data set", source["dataset"]

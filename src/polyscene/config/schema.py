@@ -48,16 +48,6 @@ class Part(Strict):
         return value
 
 
-class Source(Strict):
-    """One data set in the mixture. ``tasks`` keeps only some of its labels; ``classes`` renames its classes to the
-    model's, by name (the rest becomes invalid and is listed)."""
-
-    dataset: Part
-    batch: Count = 8
-    tasks: tuple[str, ...] | None = None
-    classes: dict[str, str] | None = None
-
-
 class Augment(Strict):
     """The training transform by the name of its recipe (docs/augmentation.md), or as a mapping. What else that may hold
     are settings of ours, ``polyscene``; see ``transforms.Augment``."""
@@ -84,15 +74,41 @@ class Augment(Strict):
         return self
 
 
+class Source(Strict):
+    """One data set in the mixture. ``tasks`` keeps only some of its labels; ``classes`` renames its classes to the
+    model's, by name (the rest becomes invalid and is listed); ``augment`` takes the place of ``data.augment``."""
+
+    dataset: Part
+    batch: Count = 8
+    tasks: tuple[str, ...] | None = None
+    classes: dict[str, str] | None = None
+    augment: Augment | None = None
+
+
 class Data(Strict):
+    """``train`` are sources with labels; of those under ``target`` only pictures and cameras are read."""
+
     size: tuple[Count, Count] = (192, 256)  # height, width the network sees
     train: dict[str, Source] = {}
+    target: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
     fit: Fit | None = None  # None: as the recipe of `augment` does, `cover` for ours
     augment: Augment = Augment()
     labels: Literal["own", "network"] = "own"  # evaluation at the labels' own size, or brought to the network's
     workers: Annotated[int, Field(ge=0)] = 1  # loader threads beside the training process
     on_bad_sample: Literal["error", "skip"] = "error"
+
+    @property
+    def trained_on(self) -> dict[str, Source]:
+        return self.train | self.target
+
+    @model_validator(mode="after")
+    def _apart(self) -> Data:
+        if both := sorted(set(self.train) & set(self.target)):
+            raise ValueError(f"{', '.join(both)}: named in train and in target; give each source a name of its own")
+        if labelled := [name for name, source in self.target.items() if source.tasks or source.classes]:
+            raise ValueError(f"{', '.join(labelled)}: labels of a target are not read; leave out tasks and classes")
+        return self
 
 
 class Model(Strict):
@@ -182,5 +198,6 @@ class Config(Strict):
     tasks: Annotated[str | tuple[str | dict[str, Any], ...], BeforeValidator(_one_or_several)]
     weights: dict[str, Amount] = {}
     data: Data = Data()
+    method: Part = Part(name="supervised")  # what a step learns from; see adaptation.METHODS
     model: Model = Model()
     training: Training = Training()

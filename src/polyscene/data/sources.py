@@ -20,9 +20,11 @@ from polyscene.types import Sample, Target
 
 @dataclass(frozen=True)
 class Sources:
-    """Loaders by source name. ``notes`` say in words what of the labels goes unused."""
+    """Loaders by source name; those of ``target`` read no labels. ``notes`` say in words what of the labels goes
+    unused."""
 
     train: dict[str, Loader]
+    target: dict[str, Loader]
     evaluate: dict[str, Loader]
     notes: list[str] = field(default_factory=list)
 
@@ -103,19 +105,23 @@ def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = Fal
     """Data sets made, prepared and joined; every source draws from a random stream of its own. ``relative``: the
     network learns depth relative to the focal length."""
     notes: list[str] = []
-    augment, plain = transforms.training(data, relative), transforms.testing(data)
+    plain = transforms.testing(data)
 
-    def loader(name: str, source: Source, transform: Transform, shuffle: bool) -> Loader:
+    def augment(source: Source) -> Transform:
+        return transforms.training(data.model_copy(update={"augment": source.augment or data.augment}), relative)
+
+    def loader(name: str, source: Source, transform: Transform, shuffle: bool, labels: bool = True) -> Loader:
         dataset = make(source.dataset)
-        joined, remarks = join(dataset, tasks, source, name)
+        joined, remarks = join(dataset, tasks, source, name) if labels else (Joined(dataset, {}, {}), [])
         joined.prepare()
         notes.extend(remark for remark in (*remarks, *dataset.notes) if remark not in notes)
         stream = zlib.crc32(name.encode()) ^ seed
         return Loader(joined, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
 
-    train = {name: loader(name, source, augment, True) for name, source in data.train.items()}
+    train = {name: loader(name, source, augment(source), True) for name, source in data.train.items()}
+    target = {name: loader(name, source, augment(source), True, labels=False) for name, source in data.target.items()}
     evaluate = {name: loader(name, source, plain, False) for name, source in data.evaluate.items()}
     for task in tasks:
         if train and not any(task in source.dataset.tasks for source in train.values()):
             notes.append(f"no training source labels {task!r}")
-    return Sources(train, evaluate, notes)
+    return Sources(train, target, evaluate, notes)

@@ -73,7 +73,7 @@ def run(
         raise ValueError(f"{data}: data.evaluate names no source to judge on")
     section = section.model_copy(update=_as_trained(section, home, facts, rules))
     known = {name: source for name, source in section.train.items() if with_floors and name in section.evaluate}
-    section = section.model_copy(update={"train": known})
+    section = section.model_copy(update={"train": known, "target": {}})
     built = sources.build(section, model.tasks, config.seed)
     single = {name: _alone(alone, name, loader, model.tasks, rules) for name, loader in built.evaluate.items()}
     console = Console()

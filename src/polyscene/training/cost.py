@@ -14,11 +14,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyscene import devices
+from polyscene.adaptation.supervised import Supervised
 from polyscene.config import Config
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.tasks import Task
 from polyscene.training import tasks
-from polyscene.training.step import Supervised
 from polyscene.training.trainer import Trainer
 from polyscene.types import Batch, Camera, Target
 

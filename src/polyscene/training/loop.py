@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
 
 import polyscene
-from polyscene import devices, weights
+from polyscene import devices, parts, weights
 from polyscene import evaluate as evaluation
-from polyscene.config import Config
+from polyscene.adaptation import METHODS
+from polyscene.config import Config, Part
 from polyscene.data import sources
+from polyscene.data.loader import Loader
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.tasks import Task
 from polyscene.training import checkpoint, curves, environment, init, length, rundir, samples, tasks
@@ -29,7 +31,7 @@ from polyscene.training.meter import Meter, NonFinite
 from polyscene.training.progress import Bar
 from polyscene.training.records import Records, without_nan
 from polyscene.training.score import score
-from polyscene.training.step import Step, Supervised
+from polyscene.training.step import Step
 from polyscene.training.track import open_tracker
 from polyscene.training.trainer import Trainer
 from polyscene.types import Batch
@@ -45,9 +47,7 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
 
 
-def train(
-    config: Config, make_step: Callable[[Mapping[str, Task]], Step] = Supervised, console: Console | None = None
-) -> Path:
+def train(config: Config, console: Console | None = None) -> Path:
     """Trains the run that ``config`` describes and returns its directory. The same call again resumes it where it was,
     or says that it is finished.
 
@@ -63,21 +63,27 @@ def train(
         if Records(out / "metrics.jsonl").kind("end"):
             console.print(f"{out} is finished; give another name to train again", highlight=False, soft_wrap=True)
         else:
-            Run(config, out, make_step, console).go()
+            Run(config, out, console).go()
     return out
+
+
+def make_step(method: Part, tasks: Mapping[str, Task]) -> Step:
+    maker = parts.load(METHODS, method.name, "method")
+    try:
+        return cast(Step, maker(tasks, **method.options))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"method {method.name}: {error}") from None
 
 
 class Run:
     """One run, built or restored at its last checkpoint."""
 
-    def __init__(
-        self, config: Config, out: Path, make_step: Callable[[Mapping[str, Task]], Step], console: Console
-    ) -> None:
+    def __init__(self, config: Config, out: Path, console: Console) -> None:
         self.config, self.settings, self.out, self.console = config, config.training, out, console
         self.device = devices.pick(self.settings.device)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        if not config.data.train:
+        if not config.data.train and not config.data.target:
             raise ValueError("data.train: name at least one source to train on")
         self.tasks = tasks.choose(config)
         torch.manual_seed(config.seed)
@@ -87,7 +93,7 @@ class Run:
         if self.settings.init and resumed is None:
             for line in init.start_from(model, self.settings.init).lines():
                 self.say(line)
-        self.trainer = Trainer(model, make_step(self.tasks), self.settings, self.device, config.seed)
+        self.trainer = Trainer(model, make_step(config.method, self.tasks), self.settings, self.device, config.seed)
         self.sources = sources.build(config.data, self.tasks, config.seed, config.model.canonical_focal is not None)
         self.began = time.monotonic()  # of the budget: rendering and unpacking are not training
         self.meter = Meter(every=1 if self.device.type == "cpu" else 10)
@@ -142,16 +148,20 @@ class Run:
             self._draw_curves()
         self.records.append({"kind": "end", "step": self.step})
         self.tracker.close()
-        for part in (self.trainer.model.neck, self.trainer.model.regularizer):
+        for part in (self.trainer.model.neck, self.trainer.model.regularizer, self.trainer.method):
             for line in part.remarks() if part else ():
                 self.say(line)
         self.say(f"finished: {self.out}")
+
+    @property
+    def _trained_on(self) -> dict[str, Loader]:
+        return self.sources.train | self.sources.target
 
     # -- one step ------------------------------------------------------------------------------------------------------
     def _batches(self, start: int) -> Iterator[list[dict[str, Batch]]]:
         """From step ``start`` on: a batch a source for each accumulated part of a step."""
         each = self.settings.optimiser.accumulate
-        streams = {name: loader.batches(start * each) for name, loader in self.sources.train.items()}
+        streams = {name: loader.batches(start * each) for name, loader in self._trained_on.items()}
         while True:
             yield [{name: next(stream) for name, stream in streams.items()} for _ in range(each)]
 
@@ -206,7 +216,8 @@ class Run:
             "seed": self.config.seed,
             "pretrained": self.config.model_dump(mode="json")["model"]["pretrained"],
             "init": self.settings.init or "none",
-            "data": {name: source.dataset.model_dump() for name, source in self.config.data.train.items()},
+            "method": self.config.method.written(),
+            "data": {name: source.dataset.model_dump() for name, source in self.config.data.trained_on.items()},
         }
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
@@ -257,9 +268,9 @@ class Run:
         path = self.out / "floors.json"
         if path.exists():
             return json.loads(path.read_text())
-        first = next(iter(self.sources.train.values()))
+        first = next(iter(self.sources.train.values()), None)
         floors = {
-            name: evaluation.floors(self.sources.train.get(name, first), loader, self.tasks)
+            name: evaluation.floors(self.sources.train.get(name, first or loader), loader, self.tasks)
             for name, loader in self.sources.evaluate.items()
         }
         fresh = path.with_suffix(".new")
@@ -270,7 +281,7 @@ class Run:
     # -- length --------------------------------------------------------------------------------------------------------
     def _find_length(self) -> length.Length:
         if self.settings.minutes is None:
-            return length.of_epochs(self.settings, len(next(iter(self.sources.train.values()))))
+            return length.of_epochs(self.settings, len(next(iter(self._trained_on.values()))))
         before = copy.deepcopy(self.trainer.state())
         batches = self._batches(0)
         durations = []

@@ -1,10 +1,9 @@
-"""What one training step does with the batches of all sources. Supervised training is the default; adaptation and
-self-supervision are other steps over the same loop."""
+"""The contract of a training step, and what steps need to join batches and reports. The steps are in ``adaptation``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,20 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from polyscene.model import MultiTaskModel
-from polyscene.objective import Objective
-from polyscene.tasks import Task
 from polyscene.types import Batch, Camera, Report, Target
 
 
 class Step(ABC):
     """``step(model, batches)`` computes the losses of one batch a source; the loop differentiates ``total``.
 
-    A step owns whatever else it trains (discriminators, teacher, pose network): ``parameters`` go to the optimiser
-    under the prefix ``step.``, ``state_dict`` into the checkpoint.
+    The first argument of the constructor is the tasks by name, the others are the keywords of ``method`` in a
+    configuration. A step owns whatever else it trains (discriminators, teacher, pose network): ``parameters`` go to the
+    optimiser under the prefix ``step.``, ``state_dict`` into the checkpoint. Batches of unlabelled sources have no
+    ``targets``. Torch is seeded before each call, so that what a step draws is the same after a resume.
     """
 
     @abstractmethod
     def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report: ...
+
+    def attach(self, model: MultiTaskModel) -> None:  # noqa: B027  (most steps need nothing of the network)
+        """Called once, with the network on its device and before anything is trained or restored."""
+
+    def updated(self, model: MultiTaskModel, done: float) -> None:  # noqa: B027
+        """Called after every update of the network; ``done`` is the share of the training that is behind."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return {}
@@ -33,28 +38,19 @@ class Step(ABC):
     def state_dict(self) -> dict[str, Any]:
         return {}
 
+    def remarks(self) -> Iterable[str]:
+        """What a user should know when the run has ended."""
+        return ()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state, the checkpoint holds {', '.join(state)}")
 
 
-class Supervised(Step):
-    """Every labelled task of every source. Batches of as many views go through the network together, so that each
-    task's loss is the mean over the labelled pixels of all of them and batch norms see the mixture; groups of another
-    number of views are averaged by their images."""
-
-    def __init__(self, tasks: Mapping[str, Task]) -> None:
-        self.objective = Objective(tasks)
-
-    def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report:
-        groups = merge(batches.values())
-        reports = [self._one(model, batch) for batch in groups]
-        sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in groups]
-        return average(reports, [size / sum(sizes) for size in sizes])
-
-    def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
-        predictions = model(batch.images, batch.camera, batch.present)
-        return self.objective(predictions, batch, model.focal_scale(batch.camera, batch.images.shape[-1]))
+def divide(batches: dict[str, Batch]) -> tuple[dict[str, Batch], dict[str, Batch]]:
+    """Those of labelled and of unlabelled sources."""
+    labelled = {name: batch for name, batch in batches.items() if batch.targets}
+    return labelled, {name: batch for name, batch in batches.items() if name not in labelled}
 
 
 def merge(batches: Iterable[Batch]) -> list[Batch]:

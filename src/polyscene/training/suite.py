@@ -27,6 +27,6 @@ def load(file: Path, settings: Mapping[str, Any]) -> Config:
 def train(file: Path, settings: Mapping[str, Any], console: Console) -> Path:
     """Its run, data made ready first; resumed where it was, skipped where it is finished."""
     config = load(file, settings)
-    for source in (*config.data.train.values(), *config.data.evaluate.values()):
+    for source in (*config.data.trained_on.values(), *config.data.evaluate.values()):
         sources.make(source.dataset).prepare()
     return loop.train(config, console=console)

@@ -35,6 +35,7 @@ class Trainer:
         model.to(device)
         if settings.channels_last:
             to_channels_last(self.model)
+        method.attach(model)
         self.frozen = _encoder_norms(self.model) if settings.freeze_norm else []
         for norm in self.frozen:
             norm.requires_grad_(False)
@@ -80,6 +81,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(self.model)
+        self.method.updated(self.model, (step + 1) / steps)
         return losses, norm
 
     def rate(self, step: int, steps: int) -> float:

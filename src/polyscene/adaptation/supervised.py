@@ -1,0 +1,30 @@
+"""Learning from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from polyscene.model import MultiTaskModel
+from polyscene.objective import Objective
+from polyscene.tasks import Task
+from polyscene.training.step import Step, average, merge
+from polyscene.types import Batch, Report
+
+
+class Supervised(Step):
+    """Every labelled task of every source. Batches of as many views go through the network together, so that each
+    task's loss is the mean over the labelled pixels of all of them and batch norms see the mixture; groups of another
+    number of views are averaged by their images."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self.objective = Objective(tasks)
+
+    def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report:
+        groups = merge(batches.values())
+        reports = [self._one(model, batch) for batch in groups]
+        sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in groups]
+        return average(reports, [size / sum(sizes) for size in sizes])
+
+    def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
+        predictions = model(batch.images, batch.camera, batch.present)
+        return self.objective(predictions, batch, model.focal_scale(batch.camera, batch.images.shape[-1]))
