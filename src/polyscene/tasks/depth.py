@@ -65,21 +65,23 @@ class Depth(Task):
         return Target(target.value / factor, target.valid)
 
     def activate(self, raw: Tensor) -> Tensor:
-        return raw if self.encoding == "metres" else self._log(raw).exp()
+        """Metres; unless these are the encoding, within a factor of e of [near, far], so that no exp overflows."""
+        if self.encoding == "metres":
+            return raw
+        return self._log(raw).clamp(math.log(self.near) - 1, math.log(self.far) + 1).exp()
 
     def _log(self, raw: Tensor) -> Tensor:
-        """Raw output -> log metres, kept within a factor of e of [near, far] so that no exp overflows."""
+        """Raw output -> log metres, unbounded where the encoding is: beyond a bound, losses have no gradient."""
         low, high = math.log(self.near), math.log(self.far)
         match self.encoding:
             case "log":
-                middle = (low + high) / 2
-                return (raw + middle).clamp(low - 1, high + 1)
+                return raw + (low + high) / 2
             case "inverse":
                 return -(F.softplus(raw) + 1 / self.far).log()
             case "disparity":
                 return -(1 / self.far + (1 / self.near - 1 / self.far) * raw.sigmoid()).log()
             case "inverse_linear":
-                least, most = (_inverse_linear(math.exp(log)) for log in (high + 1, low - 1))
+                least, most = (inverse_linear(math.exp(log)) for log in (high + 1, low - 1))
                 return (_INVERSE_SCALE / raw.clamp(least, most) - _INVERSE_SHIFT).log()
             case "log_bins":
                 centres = torch.linspace(low, high, self.bins, device=raw.device, dtype=raw.dtype)
@@ -90,7 +92,7 @@ class Depth(Task):
         if self.encoding == "metres":
             return losses.mean_where((raw - target.value).abs(), target.valid)
         if self.encoding == "inverse_linear":
-            return losses.berhu(raw, _inverse_linear(torch.where(target.valid, target.value, 1.0)), target.valid)
+            return losses.berhu(raw, inverse_linear(torch.where(target.valid, target.value, 1.0)), target.valid)
         prediction = self._log(raw)
         truth = torch.where(target.valid, target.value, 1.0).clamp_min(1e-3).log()
         main = losses.scale_invariant_log(prediction, truth, target.valid, self.variance_focus)
@@ -148,7 +150,8 @@ class Depth(Task):
         return Legend(ramp=self.draw(1 / inverse[None, None], **limits), ticks=ticks)
 
 
-def _inverse_linear(metres: Any) -> Any:
+def inverse_linear(metres: Any) -> Any:
+    """65536 / (centimetres + 1)."""
     return _INVERSE_SCALE / (metres + _INVERSE_SHIFT)
 
 
