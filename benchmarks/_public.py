@@ -15,6 +15,10 @@ from torch import Tensor, nn
 CHANNELS = {"semseg": 40, "depth": 1, "normals": 3, "edge": 1}
 WIDTHS = [18, 36, 72, 144]
 """Of HRNet-18's levels."""
+CLASSES = {"semseg": 40, "depth": 40, "normals": 40, "edge": 2}
+"""Of ATRC's tasks, told in classes."""
+STAGES = {f"layer{place}": 128 << place for place in (1, 2, 3, 4)}
+"""Channels of ResNet-50's."""
 DEPTHS = {"vit_base_patch16_384": (768, 12, 12), "vit_large_patch16_384": (1024, 24, 16)}
 Network = tuple[nn.Module, Callable[[nn.Module, Tensor], list[Tensor]]]
 """The second gives all maps that are trained."""
@@ -58,6 +62,95 @@ def pap(checkout: str, size: tuple[int, int], encoder: str) -> Network:
     diffusion = types.SimpleNamespace(beta=0.05, num_iters=1)
     backbone = nn.Sequential(HighResolutionNet(_hrnet_description(checkout)), HighResolutionFuse(WIDTHS, 256))
     return PAPNet(Options(model_kwargs={"diffusion": diffusion}), backbone, sum(WIDTHS)), _initial_and_final
+
+
+def mtan(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+    _survey(checkout)
+    from models.mtan import MTAN  # type: ignore[import-not-found]
+
+    halved = {"layer1": True, "layer2": False, "layer3": False}
+    return MTAN(_named(), _dilated_resnet(), _heads(), list(STAGES), STAGES, halved), _final
+
+
+def cross_stitch(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+    _survey(checkout)
+    from models.cross_stitch import CrossStitchNetwork  # type: ignore[import-not-found]
+
+    return CrossStitchNetwork(_named(), _backbones(), _heads(), list(STAGES), STAGES, 0.9, 0.1), _final
+
+
+def nddr(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """SimonVandenhende/Multi-Task-Learning-PyTorch."""
+    _survey(checkout)
+    from models.nddr_cnn import NDDRCNN  # type: ignore[import-not-found]
+
+    channels = {"conv": 64, "layer1_without_conv": 256} | {stage: STAGES[stage] for stage in list(STAGES)[1:]}
+    return NDDRCNN(_named(), _backbones(), _heads(), list(channels), list(channels), channels, 0.9, 0.1), _final
+
+
+def atrc(checkout: str, size: tuple[int, int], encoder: str) -> Network:
+    """brdav/atrc, with the contexts that it found for NYUv2; needs torchvision."""
+    package = types.ModuleType("model")
+    package.__path__ = [f"{checkout}/src/model"]  # its own file wants what only training needs
+    sys.modules["model"] = package
+    from model import builder  # type: ignore[import-not-found]
+
+    backbone = builder.get_backbone("HRNet18-S", pretrained=False)
+    maps = {name: {"final": CHANNELS[name], "aux": CLASSES[name]} for name in CHANNELS}
+    genotype = f"{checkout}/genotypes/atrc_nyud_hrnet18.json"
+    levels = backbone.idx_to_planes
+    head = builder.get_head("AdaptiveTaskRelationalContextHead", "0,1,2,3", levels, list(CHANNELS), maps, genotype)
+
+    def outputs(model: Any, images: Tensor) -> list[Tensor]:
+        found = model[1](model[0](images), images.shape[-2:], image=images)
+        return [*found["final"].values(), *found["aux"].values()]
+
+    return nn.ModuleList([backbone, head]), outputs
+
+
+def _dilated_resnet() -> nn.Module:
+    from models.resnet import resnet50  # type: ignore[import-not-found]
+    from models.resnet_dilated import ResnetDilated  # type: ignore[import-not-found]
+
+    network: nn.Module = ResnetDilated(resnet50(pretrained=False))
+    return network
+
+
+def _backbones() -> nn.ModuleDict:
+    return nn.ModuleDict({name: _dilated_resnet() for name in CHANNELS})
+
+
+def _heads() -> nn.ModuleDict:
+    from models.aspp import DeepLabHead  # type: ignore[import-not-found]
+
+    return nn.ModuleDict({name: DeepLabHead(STAGES["layer4"], count) for name, count in CHANNELS.items()})
+
+
+def _named() -> Any:
+    return types.SimpleNamespace(TASKS=types.SimpleNamespace(NAMES=list(CHANNELS)))
+
+
+def _final(model: nn.Module, images: Tensor) -> list[Tensor]:
+    found: dict[str, Tensor] = model(images)
+    return [found[name] for name in CHANNELS]
+
+
+def propagation(checkout: str, tasks: list[str]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """What PAPNet does with its reduced features."""
+    _survey(checkout)
+    from models.papnet import MultiTaskDiffusionModule, compute_affinity_matrix
+
+    diffuse = MultiTaskDiffusionModule(tasks, tasks, 0.05, 1)
+
+    def spread(maps: list[Tensor]) -> list[Tensor]:
+        named = dict(zip(tasks, maps, strict=True))
+        given = {f"features_{name}": tensor for name, tensor in named.items()}
+        given |= {f"matrix_{name}": compute_affinity_matrix(tensor) for name, tensor in named.items()}
+        return list(diffuse(given).values())
+
+    return spread
 
 
 def _initial_and_final(model: nn.Module, images: Tensor) -> list[Tensor]:

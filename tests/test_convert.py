@@ -64,7 +64,10 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     meta.write_text(json.dumps({**facts, "backbone": "HRNet48"}))
     assert "only networks on HRNet" in refused("mti_net", checkpoint, "--meta", meta)
     meta.write_text(json.dumps({**facts, "channels": {**facts["channels"], "semseg": 21}}))
-    assert "does not fit the model" in refused("mti_net", checkpoint, "--meta", meta)
+    message = refused("mti_net", checkpoint, "--meta", meta)
+    assert "decoder.scales.0.project.semseg.weight" in message and "check `tasks`, `channels`" in message
+    assert "(40, 18, 1, 1) in the checkpoint, (21, 18, 1, 1) in the network" in message
+    assert len(message.strip().splitlines()) == 1
     meta.write_text(json.dumps({"tasks": "semseg", "channels": facts["channels"]}))
     assert "tasks is a list" in refused("mti_net", checkpoint, "--meta", meta)
     meta.write_text(json.dumps({**facts, "tasks": [*facts["tasks"], "edge"]}))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,23 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from tests.data import pascal
 from torch import Tensor
 from torch.nn import functional as F
 
 from polyscene import encoders
+from polyscene.comparison import Arm, Column, Comparison
 from polyscene.config import Config, check, load
 from polyscene.data import kinect, sources
 from polyscene.decoders import DECODERS
 from polyscene.encoders.base import Encoder
+from polyscene.evaluate.judgement import Judged, Judgement
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.objective import Objective
 from polyscene.tasks import Task
 from polyscene.training import cost, optim, schedule, suite, tasks
+from polyscene.training.meter import NonFinite
 from polyscene.types import Batch, Camera, Features, Target
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
@@ -306,3 +313,41 @@ def test_decoders_go_with_the_encoder_of_all(decoder: str) -> None:
         return
     parameters, gmacs = cost.count(config)
     assert parameters > 3_000_000 and gmacs > 0.13, "the encoder alone"
+
+
+@pytest.fixture
+def equal_backbone() -> Any:
+    """The suite's command, as a module."""
+    loader = SourceFileLoader("equal_backbone_run", str(EXPERIMENTS / "equal_backbone/run"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    with pytest.MonkeyPatch.context() as patch:
+        module = module_from_spec(spec)
+        patch.setitem(sys.modules, loader.name, module)
+        loader.exec_module(module)
+        yield module
+
+
+def test_a_run_that_diverges_is_told_and_the_suite_goes_on(
+    equal_backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object) -> Path:
+        raise NonFinite("step 3: depth = nan; there was no checkpoint yet. Lower the rate")
+
+    monkeypatch.setattr(suite, "train", diverge)
+    command = equal_backbone.Suite(tmp_path, 1.5, "cpu", Console(quiet=True))
+    assert command.train("rooms", "pad_net", 1) == []
+    assert command.diverged == ["pad_net on rooms, seed 1, diverged: step 3: depth = nan"]
+    with pytest.raises(NonFinite):
+        command.train("rooms", "single_task", 0)
+
+    judged = {"rooms": Judgement({"depth": Judged({"RMSE": 1.0}, "RMSE", False, "")}, "polyscene")}
+    base = Arm("single_task", (tmp_path,), (0,), (judged,))
+    found = Comparison((base,), (Column("rooms", "depth", "RMSE", False),), base, "")
+    costs = dict.fromkeys(("pad_net", "single_task"), cost.Cost(1, 1.0, 1.0, 1.0))
+    table = equal_backbone.gather({"rooms": found}, costs, command.diverged, 22)
+    assert [row[:4] for row in table.rows] == [
+        ["single_task", "1", "1.000", "+0.00"],
+        ["pad_net", "diverged", "undefined", "undefined"],
+    ]
+    assert table.notes[-1] == command.diverged[0]

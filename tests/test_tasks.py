@@ -128,6 +128,14 @@ def test_depth_is_positive_and_finite_whatever_comes_out(encoding: str) -> None:
         assert depth.isfinite().all() and (depth > 0).all() and depth.max() <= 10 * math.e + 1e-3
 
 
+def test_depth_far_outside_its_range_still_learns_the_way_back() -> None:
+    truth = Target(torch.full((1, 1, 8, 8), 2.0), torch.ones(1, 1, 8, 8, dtype=torch.bool))
+    for start, way in ((50.0, 1), (-50.0, -1)):
+        raw = torch.full((1, 1, 8, 8), start, requires_grad=True)
+        Depth().loss(raw, truth).backward()
+        assert raw.grad is not None and (way * raw.grad > 0).all()
+
+
 def test_zoom_divides_depth_image_by_image() -> None:
     known = label(Depth())
     scale = torch.tensor([[2.0], [4.0]])

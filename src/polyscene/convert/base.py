@@ -118,12 +118,20 @@ def convert(converter: Converter, state: Mapping[str, Tensor]) -> Converted:
 def load(converter: Converter, converted: Converted) -> MultiTaskModel:
     """The matching model with the converted weights. ``ValueError`` if these do not fill it."""
     model = converter.build()
-    own = {key: tensor for key, tensor in model.state_dict().items() if key in ("encoder.mean", "encoder.std")}
-    try:
-        model.load_state_dict({**own, **converted.state})
-    except RuntimeError as error:
-        raise ValueError(f"the checkpoint does not fit the model that its description builds: {error}") from error
+    wanted = model.state_dict()
+    given = {key: wanted[key] for key in ("encoder.mean", "encoder.std") if key in wanted} | converted.state
+    for key in wanted | given:
+        _fits(key, given.get(key), wanted.get(key))
+    model.load_state_dict(given)
     return model
+
+
+def _fits(key: str, found: Tensor | None, wanted: Tensor | None) -> None:
+    """``ValueError`` unless both are there, in one shape."""
+    if found is None or wanted is None or found.shape != wanted.shape:
+        shapes = (tuple(tensor.shape) if tensor is not None else "absent" for tensor in (found, wanted))
+        told = "{} in the checkpoint, {} in the network that META.json describes".format(*shapes)
+        raise ValueError(f"{key}, as we name it, is {told}; check `tasks`, `channels`, `backbone` and `config` there")
 
 
 def raw(converter: Converter, model: MultiTaskModel, images: Tensor) -> dict[str, Tensor]:

@@ -96,9 +96,10 @@ class Distillation(nn.Module):
         weight = conv.get_parameter("weight")
         if not winograd.worthwhile(tensor, weight):
             return F.glu(conv(tensor), 1).split(self.channels, 1)
-        maps = winograd.conv3x3(tensor, *weight.split(self.channels))
-        half = len(maps) // 2
-        return (feature * gate.sigmoid_() for feature, gate in zip(maps[:half], maps[half:], strict=True))
+        parts = weight.split(self.channels)
+        half = len(parts) // 2
+        pairs = zip(parts[:half], parts[half:], strict=True)
+        return winograd.gated3x3(tensor, *(part for pair in pairs for part in pair))
 
 
 def tower(in_channels: int, channels: int) -> nn.Sequential:

@@ -38,7 +38,7 @@ _OUTPUT = (
 
 
 def worthwhile(maps: Tensor, weight: Tensor) -> bool:
-    """Whether ``conv3x3`` is faster than torch: for wide convolutions of large maps in single precision on a CPU."""
+    """Whether ``gated3x3`` is faster than torch: for wide convolutions of large maps in single precision on a CPU."""
     return (
         maps.device.type == "cpu"
         and maps.dtype == weight.dtype == torch.float32
@@ -49,20 +49,22 @@ def worthwhile(maps: Tensor, weight: Tensor) -> bool:
     )
 
 
-def conv3x3(maps: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-    """``F.conv2d(maps, weight, padding=1)`` of maps (n, c, h, w) by each weight (k, c, 3, 3).
+def gated3x3(maps: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    """``F.conv2d(maps, value, padding=1) * F.conv2d(maps, gate, padding=1).sigmoid()`` of maps (n, c, h, w), for each
+    two of the weights (k, c, 3, 3): a value and its gate.
 
     By Winograd's minimal filtering, 4x4 outputs a tile, which takes a quarter of the multiplications: two to three
     times faster where it is ``worthwhile``, forward and backward, at rounding errors of up to 1e-4 of the values'
     deviation.
     """
-    made: tuple[Tensor, ...] = _Winograd.apply(maps, *weights)
+    made: tuple[Tensor, ...] = _Gated.apply(maps, *weights)
     return made
 
 
-class _Winograd(torch.autograd.Function):
+class _Gated(torch.autograd.Function):
     """Inside, the places of a tile come first, then all tiles, then channels: one product of matrices a place. Nothing
-    but the arguments is kept for the way back."""
+    but the arguments is kept for the way back: values and gates are worked out again, from tiles that are needed
+    anyway."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -70,7 +72,8 @@ class _Winograd(torch.autograd.Function):
         tiles = _Tiles(maps)
         seen = tiles.inputs(maps)
         room = _room(seen)
-        return tuple(_forward(tiles, seen, weight, room) for weight in weights)
+        convolved = (_forward(tiles, seen, weight, room) for weight in weights)
+        return tuple(value.mul_(gate.sigmoid_()) for value, gate in zip(convolved, convolved, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
@@ -78,8 +81,16 @@ class _Winograd(torch.autograd.Function):
         tiles = _Tiles(maps)
         seen = tiles.inputs(maps)
         to_seen, room = torch.zeros_like(seen), _room(seen)
-        pairs = zip(weights, gradients, strict=True)
-        to_weights = [_backward(tiles, seen, weight, gradient, to_seen, room) for weight, gradient in pairs]
+        to_weights = []
+        for value, gate, gradient in zip(weights[::2], weights[1::2], gradients, strict=True):
+            to_gate = _forward(tiles, seen, value, room).mul_(gradient)
+            to_value = _forward(tiles, seen, gate, room).sigmoid_()
+            to_gate.mul_(to_value).addcmul_(to_gate, to_value, value=-1)
+            to_value.mul_(gradient)
+            to_weights += [
+                _backward(tiles, seen, weight, above, to_seen, room)
+                for weight, above in ((value, to_value), (gate, to_gate))
+            ]
         return tiles.join(to_seen), *to_weights
 
 
