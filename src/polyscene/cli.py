@@ -56,6 +56,20 @@ def train(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ())
     run(read)
 
 
+def adapt(config: Positional[Path], overrides: Positional[tuple[str, ...]] = ()) -> None:
+    """Teach a trained network pictures without labels, such as your own; the same command again resumes.
+
+    Args:
+        config: a YAML file of three lines, `init` (a run), `source` (labelled data) and `target` (a folder, pattern or
+            video), with `evaluate` (labelled pictures) to be told what was gained; or a whole configuration with
+            `method` and `data.target`.
+        overrides: --section.key value, for any key of the configuration, as for `train`.
+    """
+    from polyscene.adapt import run
+
+    run(config, overrides)
+
+
 def eval_(
     weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]],
     data: Annotated[str, arg(metavar="CONFIG_OR_NAME")],
@@ -207,6 +221,7 @@ DATA: Commands = {
 COMMANDS: Commands = {
     "demo": demo,
     "train": train,
+    "adapt": adapt,
     "eval": eval_,
     "predict": predict,
     "data": DATA,
@@ -219,7 +234,7 @@ ABOUT = {  # groups of commands
     "data": "List, render, describe, verify, show and prepare data sets.",
     "prepare": "Sets of the field: get, check, derive. Videos: make a described folder.",
 }
-PASSES_ON = {train: 1, bench: 0}  # commands that take options unknown to us after so many words
+PASSES_ON = {train: 1, adapt: 1, bench: 0}  # commands that take options unknown to us after so many words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,6 +74,16 @@ def compose(facets: Sequence[Facet], columns: int | None = None, width: int | No
     return page
 
 
+def stack(pages: Sequence[Image.Image]) -> Image.Image:
+    """One below the other."""
+    page = Image.new("RGB", (max(each.width for each in pages), sum(each.height for each in pages)), PAPER)
+    top = 0
+    for each in pages:
+        page.paste(each, (0, top))
+        top += each.height
+    return page
+
+
 def _cell(item: Facet, width: int) -> Image.Image:
     picture = Image.fromarray(item.picture)
     scale = min(width / picture.width, TALLEST * width / picture.height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class PatchDiscriminator(nn.Sequential):
     def __init__(self, in_channels: int, channels: int = 64) -> None:
         widths = [in_channels, *(channels * 2**place for place in range(DEPTH))]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(0.2, inplace=True)]
         super().__init__(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 4, 2, 1)))
 
@@ -87,7 +88,8 @@ class Opponent:
             return ""
         if accuracy >= SURE:
             return f"tells {accuracy:.0%} of the patches apart (loss {loss:.2g}), so that fooling it is hopeless"
-        return f"tells {accuracy:.0%} of the patches apart (loss {loss:.2g}, {2 * math.log(2):.2g} by guessing), no signal"
+        guess = 2 * math.log(2)
+        return f"tells {accuracy:.0%} of the patches apart (loss {loss:.2g}, {guess:.2g} by guessing): no signal"
 
     def _look(self, maps: Tensor) -> Tensor:
         """Half of the batches are mirrored; full precision, since its losses are small."""

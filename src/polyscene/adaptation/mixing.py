@@ -15,7 +15,7 @@ from polyscene.types import Target
 
 def half_of_the_classes(tasks: Mapping[str, Task], targets: Mapping[str, Target]) -> Bool[Tensor, "n 1 h w"]:
     """The pixels of a random half of the classes that each picture shows (ClassMix; Olsson et al., WACV 2021), by the
-    first task that has classes; those of a random box, half of the picture, where no task has. Labels are (n, c, h, w)."""
+    first task that has classes; those of a random box, half of the picture, where no task has. Labels (n, c, h, w)."""
     for name, target in targets.items():
         found = regions(tasks[name], target)
         if found is not None:
@@ -41,4 +41,3 @@ def _box(like: Tensor) -> Tensor:
     columns = torch.linspace(0, 1, width, device=like.device)[None]
     y, x = place[:, 0], place[:, 1]
     return ((rows >= y) & (rows <= y + 0.7) & (columns >= x) & (columns <= x + 0.7)).reshape(like.shape)
-

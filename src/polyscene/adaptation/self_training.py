@@ -177,7 +177,7 @@ class SelfTraining(Step):
             supervised.total + torch.stack(list(added.values())).sum(),
             supervised.by_task,
             supervised.parts | parts,
-            {name: supervised.shares.get(name, 0) + added.get(name, 0) for name in supervised.shares | added},
+            added | {name: share + added.get(name, 0) for name, share in supervised.shares.items()},
             supervised.others,
         )
 

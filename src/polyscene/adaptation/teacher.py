@@ -22,8 +22,8 @@ in [0, 1]."""
 
 
 class Teacher:
-    """``model`` starts as the network is and follows it, by ``decay`` an update. It looks at every picture and, where it
-    is to ``mirror``, at its mirror image; both together make the label, and where they differ it is less sure."""
+    """``model`` starts as the network is and follows it, by ``decay`` an update. It looks at every picture and, with
+    ``mirror``, at its mirror image; both together make the label, and where they differ it is less sure."""
 
     def __init__(self, model: MultiTaskModel, decay: float, mirror: bool = True) -> None:
         self.average, self.mirror = Ema(model, decay), mirror

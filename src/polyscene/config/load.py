@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,19 @@ from polyscene.config.schema import Config
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), trains: bool = False) -> Config:
+def load(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    trains: bool = False,
+    whole: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> Config:
     """The configuration in a YAML file, with ``--section.key value`` overrides. One that ``trains`` needs a task and a
     source to train on. A run without a ``name`` is called after the file.
 
     ``${NAME}`` and ``${NAME:-default}`` in texts read the environment. Data that the file names (paths of data sets,
     pre-trained weights) are relative to the file; what is typed or comes from the environment, and runs (``out``,
-    ``training.init``), are relative to the working directory. Raises ``ConfigError`` naming everything that is wrong;
-    imports no torch.
+    ``training.init``), are relative to the working directory. ``whole`` makes the configuration of what the file says,
+    where that is a short form. Raises ``ConfigError`` naming everything that is wrong; imports no torch.
     """
     path = Path(path)
     try:
@@ -32,6 +37,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), trains: bool = False) 
         raise ConfigError([Problem((), f"cannot be read: {error.strerror}")], str(path)) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError([Problem((), f"is not YAML: {' '.join(str(error).split())}")], str(path)) from None
+    text.data = whole(text.data)
     source.override(text, overrides)
     problems = list(text.problems)
     data = _expand(text.data, (), path.parent, text, problems)

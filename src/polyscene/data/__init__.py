@@ -15,6 +15,7 @@ DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
     "streets": "polyscene.data.streets.dataset:Streets",
     "folder": "polyscene.data.folder:Folder",
+    "photographs": "polyscene.data.photographs:Photographs",
     **ORIGINALS,
 }
 LABELS = {  # by data sets that always label the same

@@ -29,7 +29,7 @@ def listing() -> int:
     for name, target in DATASETS.items():
         keywords = (parts.keywords(target) or {}).values()
         print(_wrapped(f"{name}: {parts.summary(target).replace('``', '')}", 0))
-        print(_wrapped(f"labels: {', '.join(LABELS.get(name, ['as its polyscene.yaml says']))}", 4))
+        print(_wrapped(f"labels: {', '.join(LABELS.get(name, ['what its polyscene.yaml says, or none']))}", 4))
         print(_wrapped(f"keywords: {', '.join(map(_worded, keywords))}", 4))
     print("\n`polyscene data prepare NAME` says where to get a set of the field.")
     return 0

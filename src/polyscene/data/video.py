@@ -123,7 +123,7 @@ def prepare(
     finished = _claim(work, wanted)
     if finished is not None:
         return finished
-    images = source if source.is_dir() else _extract(source, work, every)
+    images = source if source.is_dir() else extract(source, work, every)
     chosen = names[::every] if source.is_dir() else _pictures(images)
     if len(chosen) < 3:
         raise ValueError(f"{source}: {len(chosen)} frames are too few to find poses from; give 3 or more")
@@ -163,7 +163,8 @@ def _picture(file: Path) -> NDArray[Any]:
     return picture
 
 
-def _open(video: Path) -> cv2.VideoCapture:
+def opened(video: Path) -> cv2.VideoCapture:
+    """For reading. ``ValueError`` if it is no video, or of a kind that cannot be decoded."""
     capture = cv2.VideoCapture(str(video))
     if not video.is_file() or not capture.isOpened():
         raise ValueError(f"{video}: neither a folder of pictures nor a video that can be read; correct the path")
@@ -171,21 +172,24 @@ def _open(video: Path) -> cv2.VideoCapture:
 
 
 def _length(video: Path) -> int:
-    return max(1, int(_open(video).get(cv2.CAP_PROP_FRAME_COUNT)))
+    return max(1, int(opened(video).get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
-def _extract(video: Path, work: Path, every: int) -> Path:
-    """Every ``every``-th frame as a JPEG, all of them or no folder."""
+def extract(video: Path, work: Path, every: int) -> Path:
+    """The folder below ``work`` with every ``every``-th frame as a JPEG; it is there with all of them or not at all.
+    ``ValueError`` if none can be decoded."""
     folder, part = work / "frames", work / "frames.part"
     if folder.is_dir():
         return folder
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    capture, number = _open(video), 0
+    capture, number = opened(video), 0
     while capture.grab():
         if number % every == 0:
             cv2.imwrite(str(part / f"{number:06d}.jpg"), capture.retrieve()[1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         number += 1
+    if not number:
+        raise ValueError(f"{video}: not one frame can be decoded; convert it (to MP4 with H.264), or copy it again")
     os.replace(part, folder)
     return folder
 

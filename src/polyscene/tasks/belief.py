@@ -38,9 +38,9 @@ def consensus(task: Task, beliefs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @singledispatch
 def evidence(task: Task, raw: Tensor, label: Target | None = None) -> Tensor:
-    """The maps by which a discriminator is to tell labelled from unlabelled pictures (Lopes et al., WACV 2023, 3.4): the
-    weighted self-information of segmentation, -p log p / log C by class (Vu et al., CVPR 2019); inverse depth brought to
-    [0, 1] by the range of the labels; unit normals. ``label``: the batch's, where there is one."""
+    """The maps by which a discriminator is to tell labelled from unlabelled pictures (Lopes et al., WACV 2023, 3.4):
+    the weighted self-information of segmentation, -p log p / log C by class (Vu et al., CVPR 2019); inverse depth
+    brought to [0, 1] by the range of the labels; unit normals. ``label``: the batch's, where there is one."""
     raise ValueError(f"task {task.name!r} ({type(task).__name__}) gives no evidence; register it in tasks/belief.py")
 
 

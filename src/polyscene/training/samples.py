@@ -29,7 +29,7 @@ def draw(model: MultiTaskModel, loader: Loader, device: torch.device, path: Path
             break
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_name(f"{path.stem}.new.png")
-    _stacked(pages).save(fresh, compress_level=3)
+    panels.stack(pages).save(fresh, compress_level=3)
     fresh.replace(path)
 
 
@@ -52,12 +52,3 @@ def _page(model: MultiTaskModel, batch: Batch, values: dict[str, torch.Tensor], 
 def _last(value: torch.Tensor) -> np.ndarray:
     """Channels last."""
     return value.movedim(0, -1).numpy()
-
-
-def _stacked(pages: list[Image.Image]) -> Image.Image:
-    page = Image.new("RGB", (max(each.width for each in pages), sum(each.height for each in pages)), "white")
-    top = 0
-    for each in pages:
-        page.paste(each, (0, top))
-        top += each.height
-    return page
