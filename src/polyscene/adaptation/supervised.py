@@ -8,7 +8,7 @@ from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
 from polyscene.tasks import Task
 from polyscene.training.step import Step, average, merge
-from polyscene.types import Batch, Report
+from polyscene.types import Batch, Predictions, Report
 
 
 class Supervised(Step):
@@ -26,5 +26,7 @@ class Supervised(Step):
         return average(reports, [size / sum(sizes) for size in sizes])
 
     def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
-        predictions = model(batch.images, batch.camera, batch.present)
+        return self.judge(model, model(batch.images, batch.camera, batch.present), batch)
+
+    def judge(self, model: MultiTaskModel, predictions: Predictions, batch: Batch) -> Report:
         return self.objective(predictions, batch, model.focal_scale(batch.camera, batch.images.shape[-1]))

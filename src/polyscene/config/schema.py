@@ -76,13 +76,16 @@ class Augment(Strict):
 
 class Source(Strict):
     """One data set in the mixture. ``tasks`` keeps only some of its labels; ``classes`` renames its classes to the
-    model's, by name (the rest becomes invalid and is listed); ``augment`` takes the place of ``data.augment``."""
+    model's, by name (the rest becomes invalid and is listed); ``augment`` takes the place of ``data.augment``. Of more
+    than ``limit`` samples so many are drawn, by the run's seed where they are trained on, and a smaller ``limit`` draws
+    among those of a larger one."""
 
     dataset: Part
     batch: Count = 8
     tasks: tuple[str, ...] | None = None
     classes: dict[str, str] | None = None
     augment: Augment | None = None
+    limit: Count | None = None
 
 
 class Data(Strict):
@@ -134,7 +137,7 @@ def _expression(pattern: str) -> str:
 
 class Group(Strict):
     """Parameters in whose name the regular expression ``pattern`` is found get their own rate and decay; ``lr_scale`` 0
-    freezes them."""
+    freezes them, and the statistics of their batch norms."""
 
     pattern: Annotated[str, AfterValidator(_expression)]
     lr_scale: Amount = 1.0

@@ -55,6 +55,24 @@ class Joined(Dataset):
         return Target(ids.clamp_min(0), target.valid & (ids >= 0))
 
 
+class Drawn(Dataset):
+    """``limit`` samples of a data set that has more, drawn by ``seed``; of a smaller limit, some of these."""
+
+    def __init__(self, dataset: Dataset, limit: int, seed: int) -> None:
+        self.name, self.dataset, self.tasks = dataset.name, dataset, dataset.tasks
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+        self.chosen = order[:limit].sort().values.tolist()
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def prepare(self) -> None:
+        self.dataset.prepare()
+
+    def read(self, index: int) -> Sample:
+        return self.dataset.read(self.chosen[index])
+
+
 def make(part: Part) -> Dataset:
     """The data set that a configuration names. ``ValueError`` names unknown parts and keywords."""
     maker = parts.load(DATASETS, part.name, "data set")
@@ -116,7 +134,10 @@ def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = Fal
         joined.prepare()
         notes.extend(remark for remark in (*remarks, *dataset.notes) if remark not in notes)
         stream = zlib.crc32(name.encode()) ^ seed
-        return Loader(joined, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
+        chosen = Drawn(joined, source.limit, stream if shuffle else 0) if source.limit else joined
+        if source.limit and len(joined) < source.limit:
+            notes.append(f"{name}: has {len(joined)} samples, fewer than its limit of {source.limit}")
+        return Loader(chosen, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
 
     train = {name: loader(name, source, augment(source), True) for name, source in data.train.items()}
     target = {name: loader(name, source, augment(source), True, labels=False) for name, source in data.target.items()}

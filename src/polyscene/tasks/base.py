@@ -81,6 +81,10 @@ class Task(ABC):
     def activate(self, raw: Tensor) -> Tensor:
         """Raw output -> value: class ids, metres, unit vectors, probability."""
 
+    def soft(self, raw: Tensor) -> Tensor:
+        """Raw output -> value with gradient: of classes, their probabilities (..., c, h, w)."""
+        return self.activate(raw)
+
     @abstractmethod
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         """Mean over valid pixels; zero, with gradient, if there are none."""

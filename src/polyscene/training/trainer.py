@@ -46,6 +46,7 @@ class Trainer:
             for parameter in owner.parameters().values():
                 parameter.data = parameter.data.to(device)
         optim.freeze(self.named, settings.optimiser)
+        self.frozen += [norm for norm in _norms_at_rest(self.model) if norm not in self.frozen]
         self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
         self.optimiser = optim.build(self.named, settings.optimiser)
         self.ema = Ema(self.model, settings.ema) if settings.ema else None
@@ -151,6 +152,13 @@ def to_channels_last(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _norms_at_rest(model: nn.Module) -> list[nn.Module]:
+    """Batch norms that have parameters, none of which is trained: statistics that went on moving would change what the
+    frozen part of the network says."""
+    norms = (part for part in model.modules() if isinstance(part, NORMS) and part.affine)
+    return [norm for norm in norms if not any(parameter.requires_grad for parameter in norm.parameters())]
 
 
 def _encoder_norms(model: nn.Module) -> list[nn.Module]:
