@@ -12,7 +12,7 @@ from polyscene.data.rooms.scene import Material
 from polyscene.data.rooms.shapes import Floats, Mesh
 
 from . import finish
-from .thing import Thing, boxes, quads, upright
+from .thing import Thing, boxes, quads, stock, upright
 
 REVEAL = 0.14  # metres a window lies behind its wall
 
@@ -211,15 +211,35 @@ def _shop(thing: Thing, rng: Generator, face: Facade, width: float, height: floa
 
 
 def house(rng: Generator, width: float, shop: bool = False, floors: int | None = None, near: bool = True) -> Thing:
-    """Fills x from 0 to ``width``; its front is y = 0. Two to four floors, or as many as told."""
-    thing, wall = Thing("building"), finish.wall(rng)
-    storey = rng.uniform(2.6, 3.3)
+    """One in stock that fills x from 0 to ``width``, whole metres; its front is y = 0."""
     floors = floors or int(rng.choice([2, 3, 4], p=[0.5, 0.38, 0.12]))
+    return stock(home, rng, 8, float(round(width)), shop, floors, near)
+
+
+def office(rng: Generator, width: float, near: bool = True) -> Thing:
+    """One in stock."""
+    return stock(block, rng, 10, float(round(width)), near)
+
+
+def shed(rng: Generator, width: float) -> Thing:
+    """One in stock."""
+    return stock(hall, rng, 8, float(round(width)))
+
+
+def tower(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(high_rise, rng, 24)
+
+
+def home(rng: Generator, width: float, shop: bool, floors: int, near: bool) -> Thing:
+    thing, wall = Thing("building"), finish.wall(rng)
+    thing.coat = wall
+    storey = rng.uniform(2.6, 3.3)
     ground = rng.uniform(3.0, 3.7) if shop else storey
     height, depth = ground + storey * (floors - 1) + rng.uniform(0.1, 0.5), rng.uniform(7, 11)
     face = Facade(width, 0.0, height)
-    bays = max(1, int(width / rng.uniform(2.0, 3.2)))
-    wide = min(rng.uniform(0.8, 1.6), 0.72 * width / bays)
+    bays = max(1, int(width / rng.uniform(1.6, 2.9)))
+    wide = min(rng.uniform(0.85, 1.5), 0.72 * width / bays)
     tall = rng.uniform(1.1, 1.75)
     door = None
     if shop:
@@ -257,9 +277,10 @@ def house(rng: Generator, width: float, shop: bool = False, floors: int | None =
     return thing
 
 
-def office(rng: Generator, width: float, near: bool = True) -> Thing:
+def block(rng: Generator, width: float, near: bool) -> Thing:
     """Three to eight floors of rows of windows, or bands of glass."""
     thing, wall = Thing("building"), finish.wall(rng)
+    thing.coat = wall
     storey, floors = rng.uniform(3.0, 3.8), int(rng.integers(3, 9))
     height, depth = storey * floors + 0.6, rng.uniform(12, 18)
     face, bands = Facade(width, 0.0, height), rng.random() < 0.4
@@ -275,7 +296,7 @@ def office(rng: Generator, width: float, near: bool = True) -> Thing:
     return thing
 
 
-def shed(rng: Generator, width: float) -> Thing:
+def hall(rng: Generator, width: float) -> Thing:
     """A windowless or nearly windowless hall: warehouse, garage, supermarket."""
     thing = Thing("building")
     wall = (
@@ -285,6 +306,7 @@ def shed(rng: Generator, width: float) -> Thing:
             "stripes", finish.grey(rng, 0.4, 0.8), finish.grey(rng, 0.4, 0.8), 0.25, seed=int(rng.integers(1 << 30))
         )
     )
+    thing.coat = wall
     height, depth = rng.uniform(3.5, 7.5), rng.uniform(10, 16)
     face = Facade(width, 0.0, height)
     if rng.random() < 0.6:
@@ -298,9 +320,10 @@ def shed(rng: Generator, width: float) -> Thing:
     return thing
 
 
-def tower(rng: Generator) -> Thing:
+def high_rise(rng: Generator) -> Thing:
     """A block or a spire far off, 12 to 40 m high."""
     thing, wall = Thing("building"), finish.wall(rng)
+    thing.coat = wall
     width, height = rng.uniform(8, 25), rng.uniform(10, 38)
     face = Facade(width, 0.0, height)
     for floor in range(int(height / 3.3) - 1):

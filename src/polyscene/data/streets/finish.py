@@ -24,17 +24,24 @@ def grey(rng: Generator, low: float, high: float) -> RGB:
 
 
 def asphalt(rng: Generator) -> Material:
-    colour = grey(rng, 0.28, 0.52)
+    colour = grey(rng, 0.26, 0.5)
     return Material("noise", colour, shade(colour, rng.uniform(0.7, 1.35)), rng.uniform(1.0, 3.0), 0.1, seed=_seed(rng))
 
 
 def paving(rng: Generator) -> Material:
-    colour = hsv(rng.uniform(0.05, 0.13), rng.uniform(0.02, 0.16), rng.uniform(0.42, 0.72))
-    if rng.random() < 0.45:
+    """Asphalt, slabs or bricks, mostly as grey as the road."""
+    roll = rng.random()
+    if roll < 0.3:
+        return asphalt(rng)
+    if roll < 0.75:
+        colour = grey(rng, 0.35, 0.62)
+    else:
+        colour = hsv(rng.uniform(0.03, 0.12), rng.uniform(0.06, 0.25), rng.uniform(0.4, 0.68))
+    if rng.random() < 0.4:
         return Material("noise", colour, shade(colour, rng.uniform(0.75, 1.2)), 1.5, seed=_seed(rng))
-    kind = "tile" if rng.random() < 0.7 else "brick"
+    kind = "tile" if rng.random() < 0.75 else "brick"
     size = rng.uniform(0.4, 0.9) if kind == "tile" else 0.2
-    return Material(kind, colour, shade(colour, 0.65), size, seed=_seed(rng))
+    return Material(kind, colour, shade(colour, rng.uniform(0.65, 0.9)), size, seed=_seed(rng))
 
 
 def kerb(rng: Generator) -> Material:
@@ -52,25 +59,25 @@ def grass(rng: Generator) -> Material:
 
 
 def foliage(rng: Generator) -> Material:
-    autumn = rng.random() < 0.12
-    hue = rng.uniform(0.06, 0.13) if autumn else rng.uniform(0.17, 0.34)
-    colour = hsv(hue, rng.uniform(0.25, 0.6), rng.uniform(0.32, 0.62))
-    return Material("noise", shade(colour, 0.55), shade(colour, 1.6), rng.uniform(0.5, 1.1), seed=_seed(rng))
+    autumn = rng.random() < 0.15
+    hue = rng.uniform(0.06, 0.13) if autumn else rng.uniform(0.15, 0.32)
+    colour = hsv(hue, rng.uniform(0.2, 0.55), rng.uniform(0.2, 0.55))
+    return Material("noise", shade(colour, 0.4), shade(colour, 1.6), rng.uniform(0.3, 0.7), seed=_seed(rng))
 
 
 def bark(rng: Generator) -> Material:
-    colour = hsv(rng.uniform(0.05, 0.1), rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.42))
+    colour = hsv(rng.uniform(0.05, 0.1), rng.uniform(0.1, 0.35), rng.uniform(0.14, 0.4))
     return Material("wood", colour, shade(colour, 0.5), 0.12, seed=_seed(rng))
 
 
 def wall(rng: Generator) -> Material:
     roll = rng.random()
     if roll < 0.45:
-        brick = hsv(rng.uniform(0.015, 0.11), rng.uniform(0.15, 0.55), rng.uniform(0.35, 0.75))
+        brick = hsv(rng.uniform(0.015, 0.11), rng.uniform(0.12, 0.5), rng.uniform(0.25, 0.7))
         return Material("brick", brick, shade(brick, rng.choice([0.6, 1.5])), 0.24, seed=_seed(rng))
     if roll < 0.82:
         tint = rng.uniform(0.0, 0.14) if rng.random() < 0.75 else rng.uniform(0.14, 0.5)
-        colour = hsv(rng.uniform(0.04, 0.16), tint, rng.uniform(0.55, 0.95))
+        colour = hsv(rng.uniform(0.04, 0.16), tint, rng.uniform(0.45, 0.95))
         return Material("plaster", colour, shade(colour, 0.8), rng.uniform(2, 5), seed=_seed(rng))
     if roll < 0.92:
         colour = hsv(rng.uniform(0.07, 0.13), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.8))  # ashlar
@@ -124,7 +131,7 @@ def car_paint(rng: Generator) -> Material:
     else:
         hue = rng.choice([0.0, 0.61, 0.35, 0.14], p=[0.4, 0.42, 0.12, 0.06]) + rng.normal(0, 0.015)
         colour = hsv(hue, rng.uniform(0.55, 0.9), rng.uniform(0.2, 0.7))
-    return Material("plastic", colour, shade(colour, 0.95), 2.0, rng.uniform(0.75, 0.95), seed=_seed(rng))
+    return Material("plastic", colour, shade(colour, 0.95), 2.0, rng.uniform(0.85, 0.96), seed=_seed(rng))
 
 
 def rubber(rng: Generator) -> Material:

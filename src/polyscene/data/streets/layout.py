@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from polyscene.data.rooms.prop import Pose
-from polyscene.data.rooms.scene import Part
+from polyscene.data.rooms.scene import Material, Part
 from polyscene.data.rooms.shapes import Mesh
 
 from . import buildings, finish, ground, people, plants, posts, sky, vehicles
@@ -22,7 +22,9 @@ from .scene import Course, Street
 from .thing import Thing
 
 LENGTH = 130.0  # metres of street ahead
+NEAR = 30.0  # metres ahead that things are drawn in detail
 BEHIND = -16.0
+WIDE = 1500.0  # metres of ground to each side
 _DISTRICTS = {"terrace": 0.27, "shops": 0.26, "centre": 0.15, "suburb": 0.16, "park": 0.08, "works": 0.08}
 _LIVELY = {"shops": 1.0, "centre": 1.0, "terrace": 0.5, "suburb": 0.3, "park": 0.6, "works": 0.25}
 
@@ -34,14 +36,20 @@ class Town:
     parts: list[Part] = field(default_factory=list)
     things: int = 0
 
-    def put(self, thing: Thing, pose: Pose) -> None:
+    def put(self, thing: Thing, pose: Pose, coat: Material | None = None) -> None:
         self.things += 1
-        self.parts.extend(thing.parts(pose, self.things))
+        self.parts.extend(thing.parts(pose, self.things, coat))
 
-    def beside(self, thing: Thing, course: Course, span: Span, t: float, z: float = 0.0) -> None:
+    def beside(
+        self, thing: Thing, course: Course, span: Span, t: float, z: float = 0.0, coat: Material | None = None
+    ) -> None:
         """A thing whose length runs along x: over ``span`` of the course, its front to the road."""
         pose = course.facing((span[0] + span[1]) / 2, t, z)
-        self.put(thing, Pose(pose.point(-(span[1] - span[0]) / 2, 0.0), pose.yaw))
+        self.put(thing, Pose(pose.point(-(span[1] - span[0]) / 2, 0.0), pose.yaw), coat)
+
+    def build(self, thing: Thing, course: Course, span: Span, t: float, z: float = 0.0) -> None:
+        """The same with walls of its own."""
+        self.beside(thing, course, span, t, z, finish.wall(self.rng))
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ def generate(seed: int, index: int) -> Street:
     district = str(rng.choice(list(_DISTRICTS), p=list(_DISTRICTS.values())))
     town = Town(rng, district)
     course = _course(rng)
-    parked = tuple(bool(b) for b in rng.random(2) < (0.15 if district in ("park", "works") else 0.38))  # left, right
+    parked = tuple(bool(b) for b in rng.random(2) < (0.15 if district in ("park", "works") else 0.34))  # left, right
     lanes = 4 if district in ("centre", "works", "park") and rng.random() < 0.35 else 2
     half = float(rng.uniform(2.9, 3.7) * lanes / 2 + 0.7 * sum(parked))
     profile = Profile(half, float(rng.uniform(1.9, 4.8)))
@@ -82,11 +90,7 @@ def generate(seed: int, index: int) -> Street:
     _traffic(town, course, profile, lane, keep, free, lanes, parked, spans)
     _far(town, course, profile)
     weather = sky.weather(rng, float(course.heading(0.0)))
-    corners = (
-        np.array([p.vertices[:, :2].min(0) for p in town.parts]).min(0),
-        np.array([p.vertices[:, :2].max(0) for p in town.parts]).max(0),
-    )
-    bounds = np.array([[*corners[0], 0.0], [*corners[1], 40.0]], np.float32)
+    bounds = np.array([[-WIDE, -WIDE, 0.0], [WIDE, WIDE, 40.0]], np.float32)
     ambient = np.array(weather.horizon, np.float32)
     return Street(tuple(town.parts), (), ambient, bounds, (seed, index), course, weather, lane, free)
 
@@ -155,10 +159,7 @@ def _roads(
     town.put(path, _HOME)
     green = town.district in ("suburb", "park") or rng.random() < 0.25
     base = Thing("tree" if green else "pavement")
-    wide = 1500.0
-    sheet = np.array(
-        [(-wide, -wide, -0.03), (wide, -wide, -0.03), (wide, wide, -0.03), (-wide, wide, -0.03)], np.float32
-    )
+    sheet = np.array([(x * WIDE, y * WIDE, -0.03) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))], np.float32)
     base.add(
         Mesh(sheet, np.array([[0, 1, 2], [0, 2, 3]], np.int32)), finish.grass(rng) if green else finish.paving(rng)
     )
@@ -182,7 +183,7 @@ def _side_street(town: Town, course: Course, profile: Profile, junction: _Juncti
         _row(town, branch, other, (start + 13.0, 64.0), own.half + own.pavement, 0.0)
         for s in np.arange(start + 6, 45, 7.0):
             if rng.random() < 0.3:
-                town.put(vehicles.car(rng), branch.pose(float(s), other * (own.half - 0.9), 0.0, _either(rng)))
+                town.put(vehicles.car(rng, False), branch.pose(float(s), other * (own.half - 0.9), 0.0, _either(rng)))
         if rng.random() < 0.6:
             town.put(
                 plants.tree(rng, near=False), branch.pose(rng.uniform(start + 3, 60), other * (own.half + 0.9), KERB)
@@ -208,7 +209,7 @@ def _either(rng: Generator) -> float:
     return float(np.pi * (rng.random() < 0.5) + rng.normal(0, 0.02))
 
 
-def _row(town: Town, course: Course, side: int, span: Span, t: float, horizon: float = 55.0) -> None:
+def _row(town: Town, course: Course, side: int, span: Span, t: float, horizon: float = 38.0) -> None:
     """What stands behind the pavement, from ``t`` metres off the course; beyond ``horizon`` drawn with less detail."""
     rng, district = town.rng, town.district
     s = span[0]
@@ -216,41 +217,34 @@ def _row(town: Town, course: Course, side: int, span: Span, t: float, horizon: f
     while s < span[1] - 3.0:
         left = span[1] - s
         roll = rng.random()
-        if district == "park" or (roll < 0.1 and district != "shops"):
+        if district == "park" or roll < (0.08 if district == "shops" else 0.15):
             width = min(left, rng.uniform(10, 25))
             _green(town, course, side, (s, s + width), t)
         elif district == "works" and roll < 0.8:
-            width = min(left, rng.uniform(14, 30))
+            width = float(int(min(left, rng.choice([14, 19, 24, 29]))))
             back = rng.uniform(1, 9)
-            town.beside(buildings.shed(rng, width - 1), course, (s + 0.5, s + width - 0.5), side * (t + back))
+            town.build(buildings.shed(rng, width - 1), course, (s + 0.5, s + width - 0.5), side * (t + back))
             _border(town, course, side, (s, s + width), t, 0.6)
         elif (district == "centre" and roll < 0.75) or (district == "works"):
-            width = min(left, rng.uniform(12, 28))
-            town.beside(
-                buildings.office(rng, width, s < horizon), course, (s, s + width), side * (t + rng.uniform(0, 1.5))
-            )
+            width = float(int(min(left, rng.choice([12, 16, 20, 24, 28]))))
+            office = buildings.office(rng, width, -4 < s < horizon)
+            town.build(office, course, (s, s + width), side * (t + rng.uniform(0, 1.5)))
         elif district == "suburb":
-            width = min(left, rng.uniform(9, 16))
-            back = rng.uniform(3.5, 8)
-            town.beside(
-                buildings.house(rng, width - 2.5, floors=2, near=s < horizon),
-                course,
-                (s, s + width - 2.5),
-                side * (t + back),
-            )
+            wide = float(int(min(max(left - 2.5, 3.0), rng.uniform(6.5, 13.5))))
+            width, back = wide + 2.5, rng.uniform(3.5, 8)
+            villa = buildings.house(rng, wide, floors=2, near=-4 < s < horizon)
+            town.build(villa, course, (s, s + wide), side * (t + back))
             _garden(town, course, side, (s, s + width), t, back)
         else:
-            width = min(left, rng.uniform(4.5, 9.5))
-            if left - width < 3.5:
-                width = left
+            width = float(int(min(left, rng.uniform(5, 10))))
             shop = (district == "shops" and rng.random() < 0.8) or rng.random() < 0.12
             back = 0.0 if shop or district != "terrace" else town.rng.choice([0.0, 1.8])
             levels = floors + int(rng.integers(0, 2)) if rng.random() < 0.6 else None
-            house = buildings.house(rng, width, shop, levels, s < horizon)
-            town.beside(house, course, (s, s + width), side * (t + back + rng.uniform(0, 0.15)), KERB - 0.02)
+            house = buildings.house(rng, width, shop, levels, -4 < s < horizon)
+            town.build(house, course, (s, s + width), side * (t + back + rng.uniform(0, 0.15)), KERB - 0.02)
             if back:
                 _border(town, course, side, (s, s + width), t, 0.8)
-            if shop and rng.random() < 0.4:
+            if shop and rng.random() < 0.6:
                 hang = posts.shop_sign(rng, rng.uniform(2.8, 4.0))
                 town.put(hang, course.facing(s + rng.uniform(0.5, width - 0.5), side * (t + back), 0.0))
             if rng.random() < 0.12:
@@ -269,7 +263,7 @@ def _green(town: Town, course: Course, side: int, span: Span, t: float) -> None:
     _border(town, course, side, span, t, 0.7)
     for _ in range(int((span[1] - span[0]) / 5.5) + 1):
         deep = rng.uniform(2.5, 16)
-        tree = plants.tree(rng, near=deep < 7 and span[0] < 40)
+        tree = plants.tree(rng, near=deep < 6 and span[0] < 24)
         town.put(tree, course.pose(rng.uniform(*span), side * (t + deep), 0.05, rng.uniform(0, 6)))
     for _ in range(2):
         town.put(plants.bush(rng), course.pose(rng.uniform(*span), side * (t + rng.uniform(1, 4)), 0.05))
@@ -286,7 +280,7 @@ def _garden(town: Town, course: Course, side: int, span: Span, t: float, back: f
         town.put(lawn, _HOME)
     _border(town, course, side, span, t, 0.85)
     if rng.random() < 0.6:
-        tree = plants.tree(rng, span[0] < 35, rng.uniform(3.5, 8))
+        tree = plants.tree(rng, -4 < span[0] < 24, rng.uniform(3.5, 8))
         town.put(tree, course.pose(rng.uniform(*span), side * (t + rng.uniform(1.2, 2.6)), 0.05, rng.uniform(0, 6)))
     if rng.random() < 0.5:
         town.put(plants.bush(rng), course.pose(rng.uniform(*span), side * (t + rng.uniform(1, back)), 0.05))
@@ -304,15 +298,12 @@ def _border(town: Town, course: Course, side: int, span: Span, t: float, chance:
     if length < 1.5:
         return
     kind = rng.random()
-    maker = plants.hedge if kind < 0.2 else posts.railing if kind < 0.75 else posts.low_wall
+    maker = plants.hedge if kind < 0.25 else posts.railing if kind < 0.65 else posts.low_wall
     first = span[0] + gap * rng.integers(0, 2)
     pieces = max(1, int(np.ceil(length / 9)) if course.curvature else 1)
-    cuts = np.linspace(first, first + length, pieces + 1)
-    for a, b in pairwise(cuts.tolist()):
-        state = rng.bit_generator.state if b < cuts[-1] else None
-        town.beside(maker(rng, float(b - a)), course, (float(a), float(b)), side * (t + 0.1), KERB)
-        if state:
-            rng.bit_generator.state = state  # all pieces alike
+    piece = maker(rng, length / pieces)
+    for a, b in pairwise(np.linspace(first, first + length, pieces + 1).tolist()):
+        town.beside(piece, course, (a, b), side * (t + 0.1), KERB)
 
 
 def _kerbside(town: Town, course: Course, side: int, span: Span, profile: Profile, parked: bool) -> None:
@@ -322,57 +313,57 @@ def _kerbside(town: Town, course: Course, side: int, span: Span, profile: Profil
     for s in np.arange(span[0] + rng.uniform(2, lamps), span[1] - 1, lamps):
         t = side * (profile.half + profile.pavement - 0.4) if at_back else kerb
         town.put(posts.lamp_post(rng), course.facing(float(s), t, KERB))
-    for _ in range(rng.poisson((span[1] - span[0]) / 22)):
+    for _ in range(rng.poisson((span[1] - span[0]) / 15)):
         s = rng.uniform(span[0] + 1, span[1] - 1)
         z = rng.uniform(1.9, 2.8)
         pose = course.pose(s, side * (profile.half + 0.6), KERB, rng.normal(0, 0.12) + np.pi * (rng.random() < 0.3))
         town.put(posts.sign_post(rng, z + 0.35), pose)
         for k in range(1 + int(rng.random() < 0.3)):
-            town.put(posts.sign(rng, z - 0.75 * k), pose)
+            town.put(posts.sign(rng), Pose((pose.at[0], pose.at[1], KERB + z - 0.75 * k), pose.yaw))
+    for _ in range(rng.poisson((span[1] - span[0]) / 60)):
+        t = side * (profile.half + rng.uniform(0.8, profile.pavement + 0.5))
+        turned = course.pose(rng.uniform(span[0] + 1, span[1] - 1), t, KERB, rng.normal(0, 0.5))
+        town.put(posts.hoarding(rng), turned)
     for _ in range(rng.poisson((span[1] - span[0]) / 60)):
         town.put(posts.bare_pole(rng), course.facing(rng.uniform(span[0] + 1, span[1] - 1), kerb, KERB))
     roll = rng.random()
     if roll < 0.2 and not parked:
-        cuts = np.arange(span[0] + 1, min(span[1] - 1, 80), 4.0)
-        for a in cuts[:-1]:
-            state = rng.bit_generator.state
-            town.beside(posts.railing(rng, 3.9), course, (float(a), float(a) + 3.9), side * (profile.half + 0.3), KERB)
-            rng.bit_generator.state = state
-        rng.random(9)
+        railing = posts.railing(rng, 3.9)
+        for a in np.arange(span[0] + 1, min(span[1] - 1, 80), 4.0)[:-1].tolist():
+            town.beside(railing, course, (a, a + 3.9), side * (profile.half + 0.3), KERB)
     elif roll < 0.34:
-        for s in np.arange(span[0] + 1, min(span[1], 60), rng.uniform(1.6, 3.5)):
-            state = rng.bit_generator.state
-            town.put(posts.bollard(rng), course.pose(float(s), kerb, KERB))
-            rng.bit_generator.state = state
-        rng.random(9)
+        bollard = posts.bollard(rng)
+        for s in np.arange(span[0] + 1, min(span[1], 60), rng.uniform(1.6, 3.5)).tolist():
+            town.put(bollard, course.pose(s, kerb, KERB))
     if (
-        rng.random() < {"shops": 0.3, "centre": 0.45, "suburb": 0.5, "park": 0.5}.get(town.district, 0.25)
+        rng.random() < {"shops": 0.4, "centre": 0.5, "suburb": 0.6, "park": 0.6}.get(town.district, 0.4)
         and profile.pavement > 2
     ):
         apart, height = rng.uniform(7, 16), rng.uniform(5, 11)
-        for s in np.arange(span[0] + rng.uniform(1, apart), min(span[1] - 1, 110), apart):
-            tree = plants.tree(rng, bool(-2 < s < 32), height * rng.uniform(0.8, 1.2))
+        for s in np.arange(span[0] + rng.uniform(1, apart), min(span[1] - 1, 110), apart).tolist():
+            tree = plants.tree(rng, -2 < s < 26, height * rng.uniform(0.8, 1.2))
             town.put(tree, course.pose(float(s), side * (profile.half + 0.9), KERB, rng.uniform(0, 6)))
     if parked:
-        s, full = span[0] + 4, rng.uniform(0.35, 0.95)
+        s, full = span[0] + 4, rng.uniform(0.3, 0.85)
         while s < min(span[1] - 5, 105):
             if rng.random() < full:
-                car = vehicles.car(rng) if rng.random() < 0.95 else vehicles.lorry(rng)
+                car = vehicles.car(rng, s < NEAR) if rng.random() < 0.97 else vehicles.lorry(rng)
                 long = float(car.size[1])
-                town.put(car, course.pose(s + long / 2, side * (profile.half - 1.02), 0.0, _either(rng)))
+                place = course.pose(s + long / 2, side * (profile.half - 1.02), 0.0, _either(rng))
+                town.put(car, place, finish.car_paint(rng))
                 s += long
             s += rng.uniform(0.7, 2.2) if rng.random() < 0.75 else rng.uniform(4, 9)
 
 
 def _people(town: Town, course: Course, side: int, span: Span, profile: Profile) -> None:
     rng = town.rng
-    count = rng.poisson(_LIVELY[town.district] * rng.gamma(1.2, 1.0) * (span[1] - span[0]) / 18)
+    count = rng.poisson(_LIVELY[town.district] * rng.gamma(1.2, 1.0) * (span[1] - span[0]) / 11)
     for _ in range(count):
         s = span[0] + (span[1] - span[0]) * rng.beta(1, 1.6)
         t = profile.half + rng.uniform(0.7, max(0.9, profile.pavement - 0.5))
         yaw = np.pi * rng.integers(0, 2) + rng.normal(0, 0.3) if rng.random() < 0.8 else rng.uniform(0, 6.3)
         for k in range(1 + int(rng.random() < 0.3)):
-            town.put(people.pedestrian(rng), course.pose(s + 0.15 * k, side * (t + 0.65 * k), KERB, yaw))
+            town.put(people.pedestrian(rng, s < NEAR), course.pose(s + 0.15 * k, side * (t + 0.65 * k), KERB, yaw))
 
 
 def _traffic(
@@ -383,9 +374,10 @@ def _traffic(
     if rng.random() < 0.75:
         s = free + 3.0
         for _ in range(int(rng.integers(1, 4))):
-            machine = vehicles.vehicle(rng)
+            machine = vehicles.vehicle(rng, s < NEAR)
             long = float(machine.size[1])
-            town.put(machine, course.pose(s + long / 2, lane + rng.normal(0, 0.15), 0.0, np.pi + rng.normal(0, 0.015)))
+            pose = course.pose(s + long / 2, lane + rng.normal(0, 0.15), 0.0, np.pi + rng.normal(0, 0.015))
+            town.put(machine, pose, finish.car_paint(rng))
             s += long + rng.uniform(2.5, 18)
     other = -keep * profile.half * (0.5 if lanes == 2 else 0.3)
     if parked[(1 - keep) // 2] and lanes == 2:
@@ -393,19 +385,20 @@ def _traffic(
     meet = abs(other - lane) > 2.6
     s = rng.uniform(3, 30) if meet else free + 22
     while s < 110:
-        machine = vehicles.vehicle(rng)
+        machine = vehicles.vehicle(rng, s < NEAR)
         long = float(machine.size[1])
         if rng.random() < 0.6:
-            town.put(machine, course.pose(s + long / 2, other + rng.normal(0, 0.12), 0.0, rng.normal(0, 0.02)))
+            pose = course.pose(s + long / 2, other + rng.normal(0, 0.12), 0.0, rng.normal(0, 0.02))
+            town.put(machine, pose, finish.car_paint(rng))
         s += long + rng.exponential(16) + 2.5
     if lanes > 2:
         for sign, yaw in ((keep, np.pi), (-keep, 0.0)):
             s = rng.uniform(4, 30)
             while s < 100:
-                machine = vehicles.vehicle(rng)
+                machine = vehicles.vehicle(rng, s < NEAR)
                 town.put(machine, course.pose(s + float(machine.size[1]) / 2, sign * 0.76 * profile.half, 0.0, yaw))
                 s += float(machine.size[1]) + rng.exponential(20) + 3
-    for _ in range(rng.poisson(1.1)):
+    for _ in range(rng.poisson(1.3)):
         side = keep if rng.random() < 0.6 else -keep
         off = profile.half - (2.75 if parked[(side + 1) // 2] else 0.6)
         if lanes > 2 or abs(side * off - lane) < 0.9:
@@ -414,7 +407,7 @@ def _traffic(
         s = rng.uniform(6, free - 2) if rng.random() < 0.8 else rng.uniform(free, 70)
         if any(a + 1 < s < b - 1 for a, b in spans[side]):
             yaw = (np.pi if side == keep else 0.0) + rng.normal(0, 0.06)
-            town.put(people.bicyclist(rng), course.pose(s, side * off, z, yaw))
+            town.put(people.bicyclist(rng, s < NEAR), course.pose(s, side * off, z, yaw))
     if rng.random() < 0.15:  # somebody crosses
         s = rng.uniform(min(10, free - 2), free)
         for k in range(int(rng.integers(1, 4))):
@@ -429,21 +422,19 @@ def _far(town: Town, course: Course, profile: Profile) -> None:
     if rng.random() < 0.55:
         t = -45.0
         while t < 45:
-            width = rng.uniform(6, 12)
-            house = buildings.house(rng, width, near=False)
-            pose = course.pose(LENGTH + 12, t)
-            town.put(house, pose)
+            width = float(rng.integers(6, 13))
+            town.put(buildings.house(rng, width, near=False), course.pose(LENGTH + 12, t), finish.wall(rng))
             t += width + (rng.uniform(0, 5) if rng.random() < 0.3 else 0)
     else:
         for side in (-1, 1):
             for s in np.arange(LENGTH, LENGTH + 110, 16):
-                town.put(
-                    buildings.house(rng, 12.0, near=False), course.facing(float(s), side * (clear + rng.uniform(0, 6)))
-                )
+                pose = course.facing(float(s), side * (clear + rng.uniform(0, 6)))
+                town.put(buildings.house(rng, 12.0, near=False), pose, finish.wall(rng))
     for _ in range(7):
         side = rng.choice([-1, 1])
-        town.put(buildings.tower(rng), course.facing(rng.uniform(30, 260), side * rng.uniform(42, 120), 0.0))
-    for _ in range(16):
+        pose = course.facing(rng.uniform(30, 260), side * rng.uniform(42, 120), 0.0)
+        town.put(buildings.tower(rng), pose, finish.wall(rng))
+    for _ in range(12):
         side = rng.choice([-1, 1])
         tree = plants.tree(rng, False, rng.uniform(8, 15))
         town.put(tree, course.pose(rng.uniform(10, 240), side * rng.uniform(clear + 16, 80), 0.0))

@@ -7,17 +7,21 @@ from numpy.random import Generator
 
 from polyscene.data.rooms import shapes
 from polyscene.data.rooms.palette import hsv
-from polyscene.data.rooms.scene import Material
 
 from . import finish
 from .scene import RGB
-from .thing import Thing, boxes, cone
+from .thing import Thing, boxes, cone, stock
 
 RED, BLUE, GREEN, YELLOW = hsv(0.0, 0.9, 0.75), hsv(0.6, 0.85, 0.6), hsv(0.4, 0.8, 0.4), hsv(0.13, 0.9, 0.9)
 WHITE, BLACK = hsv(0.1, 0.02, 0.95), hsv(0.0, 0.0, 0.08)
 
 
-def lamp_post(rng: Generator, reach: float = 1.5) -> Thing:
+def lamp_post(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(lantern, rng, 60)
+
+
+def lantern(rng: Generator, reach: float = 1.5) -> Thing:
     """Its arm reaches ``reach`` metres towards -y."""
     thing, steel = Thing("pole"), finish.steel(rng)
     height, thick = rng.uniform(5, 9.5), rng.uniform(0.06, 0.1)
@@ -48,6 +52,11 @@ def bare_pole(rng: Generator) -> Thing:
 
 
 def bollard(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(stump, rng, 20)
+
+
+def stump(rng: Generator) -> Thing:
     thing, dark = Thing("pole"), finish.steel(rng)
     height = rng.uniform(0.8, 1.1)
     thing.add(cone(0, height, 0.09, 0.07, 10), dark)
@@ -55,7 +64,31 @@ def bollard(rng: Generator) -> Thing:
     return thing
 
 
+def hoarding(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(board, rng, 60)
+
+
+def board(rng: Generator) -> Thing:
+    """A board of a shop or an advertisement, on two legs or from the ground up."""
+    thing = Thing("sign")
+    field = hsv(rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.25, 0.95))
+    low, wide = rng.uniform(0.3, 1.8), rng.uniform(0.8, 2.6)
+    high = low + rng.uniform(0.7, 2.4)
+    thing.block(finish.plain(field, rng), (-wide / 2, -0.1, low), (wide / 2, 0.0, high))
+    face = finish.lettering(rng, field) if rng.random() < 0.6 else finish.goods(rng)
+    thing.panel(face, (-0.45 * wide, low + 0.06), (0.45 * wide, high - 0.06), -0.105)
+    for x in (-0.4 * wide, 0.4 * wide):
+        thing.block(finish.steel(rng), (x - 0.04, -0.07, 0.0), (x + 0.04, -0.02, low))
+    return thing
+
+
 def sign_post(rng: Generator, height: float) -> Thing:
+    """One in stock, to a tenth of a metre as high."""
+    return stock(stick, rng, 4, round(height, 1))
+
+
+def stick(rng: Generator, height: float) -> Thing:
     thing = Thing("pole")
     thing.add(cone(0, height, 0.04, 0.04, 8), finish.steel(rng))
     return thing
@@ -68,9 +101,14 @@ def _outline(kind: str, size: float) -> np.ndarray:
     return size * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
-def sign(rng: Generator, z: float) -> Thing:
-    """A plate about height ``z``, its face at y = -0.05."""
-    thing = Thing("sign")
+def sign(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(plate, rng, 100)
+
+
+def plate(rng: Generator) -> Thing:
+    """Of a sign, about height 0, its face at y = -0.05."""
+    thing, z = Thing("sign"), 0.0
     kind = str(
         rng.choice(
             ["round", "triangle", "board", "octagon", "yield", "diamond"], p=[0.36, 0.18, 0.32, 0.04, 0.06, 0.04]
@@ -114,8 +152,7 @@ def traffic_light(rng: Generator, z: float) -> Thing:
         thing.block(finish.plain(WHITE, rng), (-0.25, -0.06, z - 0.62), (0.25, -0.05, z + 0.62))
     lit = int(rng.integers(3))
     for k, (hue, at) in enumerate(((0.0, 0.31), (0.11, 0.0), (0.42, -0.31))):
-        colour = hsv(hue, 0.9, 0.9 if k == lit else 0.2)
-        lamp = Material("paint", colour, colour, 1.0, 0.3, 2.5 if k == lit else 0.0, int(rng.integers(1 << 30)))
+        lamp = finish.plain(hsv(hue, 0.9, 0.98 if k == lit else 0.2), rng)
         thing.add(shapes.extruded(_outline("round", 0.1), 0.02), lamp, (0, -0.2, z + at), turn=shapes.turn_x(np.pi / 2))
         thing.block(black, (-0.12, -0.34, z + at + 0.1), (0.12, -0.2, z + at + 0.125))
     return thing
@@ -135,12 +172,12 @@ def railing(rng: Generator, length: float) -> Thing:
     thing, material = Thing("fence"), finish.steel(rng)
     height, roll = rng.uniform(0.95, 1.4), rng.random()
     if roll < 0.5:
-        x = np.arange(0.06, length - 0.02, rng.uniform(0.13, 0.2))
-        bar = rng.uniform(0.01, 0.016)
+        bar = rng.uniform(0.012, 0.03)
+        x = np.arange(0.06, length - 0.02, max(0.1, 2 * bar * rng.uniform(1.5, 4.0)))
         thing.add(boxes(np.stack([x - bar, np.full_like(x, -bar), np.full_like(x, 0.1)], 1),
                         np.stack([x + bar, np.full_like(x, bar), np.full_like(x, height)], 1)), material)  # fmt: skip
         rails = [0.1, height - 0.05]
-    elif roll < 0.75:
+    elif roll < 0.7:
         rails = [0.35, 0.7, height - 0.05]
     else:
         height = rng.uniform(1.3, 2.0)

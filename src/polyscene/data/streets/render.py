@@ -13,9 +13,9 @@ from polyscene.data.rooms import render as shared
 from polyscene.data.rooms.labels import Labels
 from polyscene.data.rooms.record import Quality
 from polyscene.data.rooms.scene import Array, View
-from polyscene.data.rooms.sensor import expose
 from polyscene.data.rooms.tracer import Hits, Tracer
 
+from .exposure import expose
 from .scene import Street
 from .sky import SOFTNESS, Sky
 
@@ -289,4 +289,4 @@ def picture(tracer: Tracer, view: View, labels: Labels, quality: Quality = "fast
         raise ValueError(f"labels are {labels.depth.shape}, the view is {tuple(view.size)}: pass the view's own labels")
     light = radiance(tracer, view, quality, seed)
     camera = np.random.default_rng([seed, *tracer.scene.seed, 1])
-    return expose(light, camera, shared._generator(tracer.scene, view, seed, 2))
+    return expose(light, ~labels.valid, camera, shared._generator(tracer.scene, view, seed, 2))

@@ -5,6 +5,7 @@ World axes: x right, y forward, z up, metres; the road lies at z = 0. Camera axe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +52,15 @@ class Course:
 
     def pose(self, s: float, t: float, z: float = 0.0, yaw: float = 0.0) -> Pose:
         """Of a thing whose front (-y) looks back along the road, before ``yaw``."""
-        x, y = self.at(s, t)
-        return Pose((float(x), float(y), z), float(self.heading(s)) + yaw)
+        bent = min(max(s - self.start, 0.0), self.end - self.start)
+        angle, ahead = self.curvature * bent, min(s, self.start)
+        after = max(s - max(self.end, self.start), 0.0)
+        c, n = math.cos(angle), math.sin(angle)
+        x, y = ((c - 1) / self.curvature, n / self.curvature) if self.curvature else (0.0, bent)
+        x, y = x - after * n + t * c, y + ahead + after * c + t * n
+        c, n = math.cos(self.turn), math.sin(self.turn)
+        place = (self.origin[0] + c * x - n * y, self.origin[1] + n * x + c * y, z)
+        return Pose(place, self.turn + angle + yaw)
 
     def facing(self, s: float, t: float, z: float = 0.0, yaw: float = 0.0) -> Pose:
         """Of a thing beside the road whose front looks at it."""

@@ -13,7 +13,7 @@ from polyscene.data.rooms.shapes import Floats
 
 from .scene import RGB, Weather
 
-SOFTNESS = 0.006  # radians, of the sun's disc in thin haze
+SOFTNESS = 0.0015  # radians, of the sun's disc: less than it is, for one ray a pixel draws its edge as noise
 _GROUND = 0.12  # albedo of what lies below the horizon
 _CLOUD_BANK = 8
 
@@ -32,15 +32,15 @@ def weather(rng: Generator, heading: float) -> Weather:
     warm = max(0.0, 1 - height / 0.6) * rng.uniform(0.1, 0.35)
     tint = np.exp([warm, 0.0, -1.6 * warm])
     seed = int(rng.integers(1 << 30))
-    haze = float(np.exp(rng.uniform(np.log(2e-4), np.log(3.5e-3))))
-    if style < 0.4:  # clear, perhaps with fair-weather clouds
+    haze = float(np.exp(rng.uniform(np.log(1e-4), np.log(2e-3))))
+    if style < 0.33:  # clear, perhaps with fair-weather clouds
         blue = np.array([0.24, 0.42, 0.85]) * rng.uniform(0.7, 1.3)
         edge = np.array([0.85, 0.95, 1.1]) * rng.uniform(0.7, 1.2)
         light = tint * rng.uniform(5.0, 8.0) * (0.35 + 0.65 * np.sin(height))
         cover = float(rng.choice([0.0, rng.uniform(0.15, 0.5)]))
         return Weather(sun, _scaled(light), _scaled(blue), _scaled(edge), _scaled(tint, rng.uniform(0.5, 2)),
                        _scaled(tint ** 0.3, 1.6), cover, haze, seed)  # fmt: skip
-    if style < 0.7:  # bright haze, thin sun
+    if style < 0.58:  # bright haze, thin sun
         white = np.array([0.95, 1.0, 1.06]) * rng.uniform(0.9, 1.5)
         light = tint * rng.uniform(1.5, 4.5) * (0.4 + 0.6 * np.sin(height))
         return Weather(sun, _scaled(light), _scaled(white, 0.85), _scaled(white, 1.1),
@@ -48,7 +48,7 @@ def weather(rng: Generator, heading: float) -> Weather:
                        1.5 * haze, seed)  # fmt: skip
     grey = np.array([0.95, 1.0, 1.05]) * rng.uniform(0.7, 1.3)
     return Weather(sun, _scaled(grey, rng.uniform(0.0, 0.35)), _scaled(grey, 1.1), _scaled(grey, 0.85),
-                   (0.0, 0.0, 0.0), _scaled(grey, 0.75), float(rng.uniform(0.3, 0.9)), 2 * haze, seed)  # fmt: skip
+                   (0.0, 0.0, 0.0), _scaled(grey, 0.75), float(rng.uniform(0.3, 0.9)), 1.5 * haze, seed)  # fmt: skip
 
 
 @compiled(fastmath=True)

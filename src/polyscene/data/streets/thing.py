@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
 import numpy as np
+from numpy.random import Generator
 
 from polyscene.data.rooms import shapes
-from polyscene.data.rooms.prop import Prop
+from polyscene.data.rooms.prop import Piece, Pose, Prop
+from polyscene.data.rooms.scene import Material, Part
 from polyscene.data.rooms.shapes import Floats, Mesh, Number
 
 from .scene import CLASSES
@@ -14,11 +21,49 @@ Edge = Floats | float
 
 
 class Thing(Prop):
-    """A ``Prop`` whose class is one of the streets'. Its front looks along -y, z is up and 0 is what it stands on."""
+    """A ``Prop`` whose class is one of the streets'. Its front looks along -y, z is up and 0 is what it stands on.
+
+    ``coat`` is the material, of its walls say, that another may stand for at each of its places.
+    """
+
+    coat: Material | None = None
 
     def __init__(self, semseg: str) -> None:
         super().__init__("objects")
         self.semseg = CLASSES.index(semseg)
+        self._joined: list[Piece] | None = None
+
+    def parts(self, pose: Pose, instance: int, coat: Material | None = None) -> Iterator[Part]:
+        """In the world: pieces of one material and texture frame are joined, once for all places of the thing."""
+        if self._joined is None:
+            groups: dict[tuple[Material, bytes, bool], list[Piece]] = {}
+            for piece in self.pieces:
+                groups.setdefault((piece.material, piece.texture.tobytes(), piece.mesh.smooth), []).append(piece)
+            self._joined = [
+                Piece(shapes.join([p.mesh for p in found]), found[0].material, found[0].texture)
+                if len(found) > 1 else found[0]
+                for found in groups.values()
+            ]  # fmt: skip
+        matrix = pose.matrix()
+        turn = matrix[:3, :3].T.copy()
+        back = np.eye(4, dtype=np.float32)
+        back[:3, :3], back[:3, 3] = turn, -turn @ matrix[:3, 3]
+        for mesh, material, texture in self._joined:
+            vertices = (mesh.vertices @ turn + matrix[:3, 3]).astype(np.float32, copy=False)
+            frame = (texture @ back).astype(np.float32, copy=False)
+            if coat is not None and material is self.coat:
+                material = coat
+            yield Part(vertices, mesh.faces, material, self.semseg, instance, mesh.smooth, frame)
+
+
+def stock(maker: Callable[..., Thing], rng: Generator, variety: int, *how: Any) -> Thing:
+    """One of ``variety`` things that ``maker`` can make ``how``, chosen by ``rng``; each is made once a process."""
+    return _made(maker, int(rng.integers(variety)), *how)
+
+
+@cache
+def _made(maker: Callable[..., Thing], number: int, *how: Any) -> Thing:
+    return maker(np.random.default_rng([number, zlib.crc32(maker.__qualname__.encode())]), *how)
 
 
 def boxes(low: Floats, high: Floats) -> Mesh:

@@ -11,7 +11,7 @@ from polyscene.data.rooms.scene import Material
 from polyscene.data.rooms.shapes import Floats, Mesh
 
 from . import finish
-from .thing import Thing, quads, upright
+from .thing import Thing, quads, stock, upright
 
 _SHAPE = {  # length, width, height; belt; y of windscreen's foot and top, of the rear window's top and foot; ends
     "hatch": (3.9, 1.72, 1.47, 0.93, 0.27, 0.45, 0.88, 0.98, 0.72, 0.84),
@@ -73,17 +73,20 @@ def _pane(side: Floats, u: tuple[float, float], v: tuple[float, float], out: flo
     return np.stack([at(u[0], v[0]), at(u[1], v[0]), at(u[1], v[1]), at(u[0], v[1])])
 
 
-def _wheels(thing: Thing, rng: Generator, width: float, axles: tuple[float, ...], radius: float) -> None:
+def _wheels(
+    thing: Thing, rng: Generator, width: float, axles: tuple[float, ...], radius: float, near: bool = True
+) -> None:
     tyre, hub, arch = finish.rubber(rng), finish.plain(finish.grey(rng, 0.4, 0.75), rng, 0.4), finish.rubber(rng)
-    disc = shapes.cylinder(16)
+    disc = shapes.cylinder(12 if near else 7)
     for y in axles:
         for side in (-1, 1):
             turn = shapes.turn_y(side * np.pi / 2)
-            thing.add(
-                disc, arch, (side * (width / 2 - 0.1), y, 1.18 * radius), (radius * 1.17, radius * 1.17, 0.103), turn
-            )
-            thing.add(disc, tyre, (side * (width / 2 - 0.2), y, radius), (radius, radius, 0.212), turn)
-            thing.add(disc, hub, (side * (width / 2 - 0.2), y, radius), (radius * 0.64, radius * 0.64, 0.218), turn)
+            wide = radius * 1.17
+            if near:
+                thing.add(disc, arch, (side * (width / 2 - 0.1), y, 1.18 * radius), (wide, wide, 0.103), turn)
+            at = (side * (width / 2 - 0.2), y, radius)
+            thing.add(disc, tyre, at, (radius, radius, 0.212), turn)
+            thing.add(disc, hub, at, (radius * 0.64, radius * 0.64, 0.218), turn)
 
 
 def _ends(thing: Thing, rng: Generator, length: float, width: float, low: float, nose: float, tail: float) -> None:
@@ -96,12 +99,11 @@ def _ends(thing: Thing, rng: Generator, length: float, width: float, low: float,
     front, back, w = -length / 2, length / 2, width / 2
     for side in (-1, 1):
         x = side * 0.62 * w
-        thing.block(lamp, (x - 0.17, front - 0.01, nose - 0.25), (x + 0.17, front + 0.08, nose - 0.11), 0.02)
+        thing.block(lamp, (x - 0.17, front - 0.01, nose - 0.25), (x + 0.17, front + 0.08, nose - 0.11))
         thing.block(
             red,
             (side * 0.7 * w - 0.12, back - 0.09, tail - 0.32),
             (side * 0.7 * w + 0.12, back + 0.012, tail - 0.1),
-            0.02,
         )
     thing.block(dark, (-0.35 * w, front - 0.012, nose - 0.25), (0.35 * w, front + 0.05, nose - 0.13))
     for end, material in ((front, white), (back, plate)):
@@ -112,15 +114,21 @@ def _ends(thing: Thing, rng: Generator, length: float, width: float, low: float,
     thing.block(dark, (-0.8 * w, -0.42 * length, low - 0.06), (0.8 * w, 0.42 * length, low + 0.05))
 
 
-def car(rng: Generator, kind: str | None = None) -> Thing:
+def car(rng: Generator, near: bool = True) -> Thing:
+    """One in stock."""
+    return stock(motor, rng, 150, near)
+
+
+def motor(rng: Generator, near: bool = True) -> Thing:
     """Its length lies along y, its nose looks along -y."""
-    kind = kind or str(rng.choice(list(_SHAPE), p=[0.33, 0.22, 0.12, 0.12, 0.11, 0.1]))
+    kind = str(rng.choice(list(_SHAPE), p=[0.33, 0.22, 0.12, 0.12, 0.11, 0.1]))
     length, width, height, belt, f0, f1, r1, r0, nose, tail = _SHAPE[kind]
     scale = rng.normal(1, 0.03, 3)
     length, width, height = length * scale[0], width * scale[1] ** 0.5, height * scale[2]
     thing, paint, glass = Thing("car"), finish.car_paint(rng), finish.glass(rng)
     if kind == "van" and rng.random() < 0.6:
         paint = finish.plain(finish.grey(rng, 0.8, 0.97), rng, 0.7, "plastic")
+    thing.coat = paint
     low = 0.2 if kind != "suv" else 0.28
     thing.add(_hull(length, width, low, belt, nose, f0, tail), paint)
     y = (np.array([f0, r0, f1, r1]) - 0.5) * length
@@ -149,14 +157,14 @@ def car(rng: Generator, kind: str | None = None) -> Thing:
             panes.append(_pane(flank, (1 - b, 1 - a) if flip else (a, b), (0.12, 0.9)))
     thing.add(quads(np.stack(panes)), glass)
     axles = (-0.33 * length, 0.3 * length)
-    _wheels(thing, rng, width, axles, 0.31 if kind != "suv" else 0.36)
+    _wheels(thing, rng, width, axles, 0.31 if kind != "suv" else 0.36, near)
     _ends(thing, rng, length, width, low, nose, tail)
     if rng.random() < 0.5:  # whoever sits inside is seen as a shape behind the windscreen
         seat = finish.cloth(rng)
         thing.block(seat, (0.3, y[2], belt), (0.55, y[2] + 0.15, belt + 0.3))
     for side in (-1, 1):
         x = side * (0.47 * width + 0.1)
-        thing.block(paint, (x - 0.09, y[0] + 0.35, belt), (x + 0.09, y[0] + 0.46, belt + 0.14), 0.03)
+        thing.block(paint, (x - 0.09, y[0] + 0.35, belt), (x + 0.09, y[0] + 0.46, belt + 0.14))
     return thing
 
 
@@ -173,6 +181,10 @@ def _windows(
 
 
 def bus(rng: Generator) -> Thing:
+    return stock(omnibus, rng, 30)
+
+
+def omnibus(rng: Generator) -> Thing:
     double = rng.random() < 0.4
     length, width, height = rng.uniform(9, 11.5), 2.5, 4.2 if double else 3.0
     thing, glass = Thing("car"), finish.glass(rng)
@@ -195,6 +207,10 @@ def bus(rng: Generator) -> Thing:
 
 
 def lorry(rng: Generator) -> Thing:
+    return stock(truck, rng, 30)
+
+
+def truck(rng: Generator) -> Thing:
     length, width, height = rng.uniform(5.8, 8.5), 2.3, rng.uniform(2.8, 3.5)
     thing, paint = Thing("car"), finish.car_paint(rng)
     front = -length / 2
@@ -210,6 +226,6 @@ def lorry(rng: Generator) -> Thing:
     return thing
 
 
-def vehicle(rng: Generator) -> Thing:
+def vehicle(rng: Generator, near: bool = True) -> Thing:
     roll = rng.random()
-    return bus(rng) if roll < 0.04 else lorry(rng) if roll < 0.09 else car(rng)
+    return bus(rng) if roll < 0.04 else lorry(rng) if roll < 0.07 else car(rng, near)
