@@ -18,7 +18,7 @@ from polyscene.training import loop
 def load(file: Path, settings: Mapping[str, Any]) -> Config:
     """``file`` with what ``settings`` say, by dotted key; whole parts are mappings."""
     words = (
-        (f"--{key}", json.dumps(value) if isinstance(value, dict | list) else str(value))
+        (f"--{key}", json.dumps(value) if value is None or isinstance(value, dict | list) else str(value))
         for key, value in settings.items()
     )
     return configuration.load(file, [word for pair in words for word in pair])
