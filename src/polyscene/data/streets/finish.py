@@ -31,10 +31,10 @@ def asphalt(rng: Generator) -> Material:
 def paving(rng: Generator) -> Material:
     """Asphalt, slabs or bricks, mostly as grey as the road."""
     roll = rng.random()
-    if roll < 0.3:
+    if roll < 0.2:
         return asphalt(rng)
-    if roll < 0.75:
-        colour = grey(rng, 0.35, 0.62)
+    if roll < 0.7:
+        colour = grey(rng, 0.36, 0.66)
     else:
         colour = hsv(rng.uniform(0.03, 0.12), rng.uniform(0.06, 0.25), rng.uniform(0.4, 0.68))
     if rng.random() < 0.4:

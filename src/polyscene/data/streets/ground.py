@@ -13,7 +13,7 @@ from polyscene.data.rooms.shapes import Mesh
 
 from . import finish
 from .scene import Course
-from .thing import Thing, quads
+from .thing import Edge, Thing, quads
 
 KERB = 0.12  # metres a pavement lies above its road
 PAINT = 0.004  # metres a marking lies above it
@@ -69,8 +69,15 @@ def line(
     if dash is None:
         thing.add(strip(course, s, (t - wide / 2, t + wide / 2), PAINT), paint)
         return
-    for a in np.arange(s[0], s[1] - dash[0], sum(dash)):
-        thing.add(strip(course, (float(a), float(a + dash[0])), (t - wide / 2, t + wide / 2), PAINT, 1.0), paint)
+    a = np.arange(s[0], s[1] - dash[0], sum(dash))
+    if len(a):
+        thing.add(_dashes(course, (a, a + dash[0]), (t - wide / 2, t + wide / 2)), paint)
+
+
+def _dashes(course: Course, s: tuple[Edge, Edge], t: tuple[Edge, Edge]) -> Mesh:
+    """Straight strokes of paint (n) between distances ``s`` along and ``t`` beside the course."""
+    corners = np.stack([course.at(s[i], t[j]) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0))], 1)
+    return quads(np.concatenate([corners, np.full((*corners.shape[:2], 1), PAINT)], 2))
 
 
 def markings(thing: Thing, rng: Generator, course: Course, spans: list[Span], profile: Profile, lanes: int) -> None:
@@ -105,8 +112,8 @@ def _yellow(rng: Generator, draw: float) -> Material:
 
 def zebra(thing: Thing, rng: Generator, course: Course, s: float, profile: Profile, long: float = 2.6) -> None:
     paint = finish.marking(rng)
-    for t in np.arange(-profile.half + 0.4, profile.half - 0.4, 1.0):
-        thing.add(strip(course, (s, s + long), (float(t), float(t) + 0.5), PAINT), paint)
+    t = np.arange(-profile.half + 0.4, profile.half - 0.4, 1.0)
+    thing.add(_dashes(course, (s, s + long), (t, t + 0.5)), paint)
 
 
 def stop_line(thing: Thing, rng: Generator, course: Course, s: float, t: Span) -> None:

@@ -185,9 +185,7 @@ def _side_street(town: Town, course: Course, profile: Profile, junction: _Juncti
             if rng.random() < 0.3:
                 town.put(vehicles.car(rng, False), branch.pose(float(s), other * (own.half - 0.9), 0.0, _either(rng)))
         if rng.random() < 0.6:
-            town.put(
-                plants.tree(rng, near=False), branch.pose(rng.uniform(start + 3, 60), other * (own.half + 0.9), KERB)
-            )
+            town.put(plants.tree(rng, 0), branch.pose(rng.uniform(start + 3, 60), other * (own.half + 0.9), KERB))
         if junction.lights:
             at = course.at(junction.s + other * (junction.half + 0.6), side * (profile.half + 0.5))
             _light(
@@ -202,6 +200,10 @@ def _light(town: Town, at: tuple[float, float, float], yaw: float) -> None:
     z = town.rng.uniform(2.3, 3.1)
     town.put(posts.sign_post(town.rng, z + 0.6), Pose(at, yaw))
     town.put(posts.traffic_light(town.rng, z), Pose(at, yaw))
+
+
+def _detail(s: float) -> plants.Detail:
+    return 2 if -4 < s < 26 else 1 if s < 60 else 0
 
 
 def _either(rng: Generator) -> float:
@@ -263,7 +265,7 @@ def _green(town: Town, course: Course, side: int, span: Span, t: float) -> None:
     _border(town, course, side, span, t, 0.7)
     for _ in range(int((span[1] - span[0]) / 5.5) + 1):
         deep = rng.uniform(2.5, 16)
-        tree = plants.tree(rng, near=deep < 6 and span[0] < 24)
+        tree = plants.tree(rng, _detail(span[0] if deep < 6 else max(span[0], 30.0)))
         town.put(tree, course.pose(rng.uniform(*span), side * (t + deep), 0.05, rng.uniform(0, 6)))
     for _ in range(2):
         town.put(plants.bush(rng), course.pose(rng.uniform(*span), side * (t + rng.uniform(1, 4)), 0.05))
@@ -280,7 +282,7 @@ def _garden(town: Town, course: Course, side: int, span: Span, t: float, back: f
         town.put(lawn, _HOME)
     _border(town, course, side, span, t, 0.85)
     if rng.random() < 0.6:
-        tree = plants.tree(rng, -4 < span[0] < 24, rng.uniform(3.5, 8))
+        tree = plants.tree(rng, _detail(span[0]), rng.uniform(3.5, 8))
         town.put(tree, course.pose(rng.uniform(*span), side * (t + rng.uniform(1.2, 2.6)), 0.05, rng.uniform(0, 6)))
     if rng.random() < 0.5:
         town.put(plants.bush(rng), course.pose(rng.uniform(*span), side * (t + rng.uniform(1, back)), 0.05))
@@ -341,7 +343,7 @@ def _kerbside(town: Town, course: Course, side: int, span: Span, profile: Profil
     ):
         apart, height = rng.uniform(7, 16), rng.uniform(5, 11)
         for s in np.arange(span[0] + rng.uniform(1, apart), min(span[1] - 1, 110), apart).tolist():
-            tree = plants.tree(rng, -2 < s < 26, height * rng.uniform(0.8, 1.2))
+            tree = plants.tree(rng, _detail(s), height * rng.uniform(0.8, 1.2))
             town.put(tree, course.pose(float(s), side * (profile.half + 0.9), KERB, rng.uniform(0, 6)))
     if parked:
         s, full = span[0] + 4, rng.uniform(0.3, 0.85)
@@ -364,6 +366,13 @@ def _people(town: Town, course: Course, side: int, span: Span, profile: Profile)
         yaw = np.pi * rng.integers(0, 2) + rng.normal(0, 0.3) if rng.random() < 0.8 else rng.uniform(0, 6.3)
         for k in range(1 + int(rng.random() < 0.3)):
             town.put(people.pedestrian(rng, s < NEAR), course.pose(s + 0.15 * k, side * (t + 0.65 * k), KERB, yaw))
+    first, last = span[0] + 2, min(span[1], 70.0) - 4
+    for _ in range(rng.poisson(max(last - first, 0.0) / 60)):  # bicycles left at the wall or the kerb
+        s = rng.uniform(first, last)
+        t, turned = profile.half + rng.choice([0.9, profile.pavement - 0.3]), rng.choice([0.2, 1.2])
+        for k in range(int(rng.integers(1, 8))):
+            pose = course.pose(s + 0.55 * k, side * t, KERB, turned + rng.normal(0, 0.1))
+            town.put(people.parked_bicycle(rng), pose)
 
 
 def _traffic(
@@ -436,10 +445,10 @@ def _far(town: Town, course: Course, profile: Profile) -> None:
         town.put(buildings.tower(rng), pose, finish.wall(rng))
     for _ in range(12):
         side = rng.choice([-1, 1])
-        tree = plants.tree(rng, False, rng.uniform(8, 15))
+        tree = plants.tree(rng, 0, rng.uniform(8, 15))
         town.put(tree, course.pose(rng.uniform(10, 240), side * rng.uniform(clear + 16, 80), 0.0))
     for _ in range(8 if town.district in ("park", "suburb") else 3):
         town.put(
-            plants.tree(rng, False, rng.uniform(7, 14)),
+            plants.tree(rng, 0, rng.uniform(7, 14)),
             course.pose(LENGTH + rng.uniform(1, 8), rng.choice([-1, 1]) * rng.uniform(clear, 25)),
         )

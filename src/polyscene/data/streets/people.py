@@ -24,9 +24,10 @@ def _limb(thing: Thing, material: Material, points: Floats, radius: float, near:
 
 def _head(thing: Thing, rng: Generator, at: Point, skin: Material, near: bool) -> None:
     x, y, z = at
-    ball = shapes.superellipsoid(*_BALL, 6, 10) if near else shapes.superellipsoid(*_BALL, 4, 6)
+    ball = shapes.superellipsoid(*_BALL, 6, 10) if near else shapes.superellipsoid(*_BALL, 3, 5)
     thing.add(ball, skin, at, (0.085, 0.1, 0.125))
-    thing.add(shapes.cylinder(6), skin, (x, y + 0.01, z - 0.2), (0.05, 0.05, 0.12))
+    if near:
+        thing.add(shapes.cylinder(6), skin, (x, y + 0.01, z - 0.2), (0.05, 0.05, 0.12))
     thing.add(ball, finish.hair(rng), (x, y + 0.025, z + 0.03), (0.095, 0.1, 0.115))
 
 
@@ -53,8 +54,10 @@ def walker(rng: Generator, near: bool = True) -> Thing:
         arm = (side * (wide + 0.055), 0.55 * reach - 0.05, 1.12 * k)
         hand = (side * (wide + 0.05), 0.85 * reach - 0.12 * k, 0.88 * k)
         _limb(thing, top, np.array([(side * (wide - 0.01), 0, shoulder - 0.04), arm, hand]), 0.05 * k, near)
-        thing.add(shapes.superellipsoid(*_BALL, 4, 6), skin, hand, 0.055 * k)
-    torso = shapes.superellipsoid(0.6, 0.8, 6, 10) if near else shapes.superellipsoid(0.6, 0.8, 4, 6)
+        thing.add(
+            shapes.superellipsoid(*_BALL, 4, 6) if near else shapes.box(), skin, hand, (0.055 if near else 0.08) * k
+        )
+    torso = shapes.superellipsoid(0.6, 0.8, 6, 10) if near else shapes.superellipsoid(0.6, 0.8, 3, 5)
     thing.add(torso, top, (0, 0, (hip + shoulder) / 2 - 0.01), (wide, deep, (shoulder - hip) / 2 + 0.1))
     if rng.random() < 0.35:  # a coat or a skirt
         thing.add(shapes.lathe([(0.24 * k, 0.5 * k), (0.17 * k, hip + 0.1), (0.0, hip + 0.1)], 8), top)
@@ -86,6 +89,17 @@ def _bicycle(thing: Thing, rng: Generator, near: bool) -> None:
     thing.block(tyre, (-0.07, 0.1, 0.9), (0.07, 0.36, 0.96))
     if rng.random() < 0.3:
         thing.block(finish.painted(rng), (-0.16, -0.66, 0.78), (0.16, -0.4, 1.0))
+
+
+def parked_bicycle(rng: Generator) -> Thing:
+    """One in stock."""
+    return stock(bicycle, rng, 30)
+
+
+def bicycle(rng: Generator) -> Thing:
+    thing = Thing("bicyclist")
+    _bicycle(thing, rng, near=False)
+    return thing
 
 
 def bicyclist(rng: Generator, near: bool = True) -> Thing:

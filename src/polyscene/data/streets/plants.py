@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.random import Generator
 
@@ -11,6 +13,8 @@ from polyscene.data.rooms.shapes import Floats, Mesh
 
 from . import finish
 from .thing import Thing, quads, stock
+
+Detail = Literal[0, 1, 2]
 
 
 def _clusters(rng: Generator, centres: Floats, radii: Floats, fine: bool = True) -> Mesh:
@@ -56,21 +60,20 @@ HEIGHTS = (4.0, 5.0, 6.2, 7.6, 9.2, 11.0, 13.0)  # metres, of the trees in stock
 _STYLES = {"round": 0.42, "bare": 0.36, "cone": 0.06, "column": 0.08, "ivy": 0.08}
 
 
-def tree(rng: Generator, near: bool = True, height: float | None = None) -> Thing:
-    """One in stock whose height is the nearest."""
+def tree(rng: Generator, detail: Detail = 2, height: float | None = None) -> Thing:
+    """One in stock whose height is the nearest; ``detail`` 2 within some 25 m, 0 beyond 60."""
     height = height or float(rng.uniform(4.5, 12))
     nearest = min(HEIGHTS, key=lambda h: abs(h - height))
-    return stock(grown, rng, 40, near, nearest)
+    return stock(grown, rng, 40, detail, nearest)
 
 
-def grown(rng: Generator, near: bool, height: float) -> Thing:
-    """``near`` trees have leaves, far ones only their clusters."""
-    thing = Thing("tree")
+def grown(rng: Generator, detail: Detail, height: float) -> Thing:
+    thing, near = Thing("tree"), detail == 2
     style = str(rng.choice(list(_STYLES), p=list(_STYLES.values())))
     height *= rng.uniform(0.92, 1.08)
     bark, thick = finish.bark(rng), 0.018 * height + 0.05
     if style == "bare":
-        _bare(thing, rng, bark, height, thick, near)
+        _bare(thing, rng, bark, height, thick, detail)
         return thing
     crown = "round" if style == "ivy" else style
     radius = height * {"round": rng.uniform(0.24, 0.42), "cone": 0.2, "column": 0.13}[crown]
@@ -79,13 +82,13 @@ def grown(rng: Generator, near: bool, height: float) -> Thing:
     top = np.array([bend[0], bend[1], low + 0.3 * (height - low)])
     trunk = [(1.35 * thick, 0), (thick, 0.4), (0.85 * thick, low), (0.6 * thick, top[2]), (0, top[2])]
     thing.add(shapes.lathe(trunk, 8 if near else 5), bark)
-    count = int(22 + 3.5 * radius) if near else 11
+    count = int(22 + 3.5 * radius) if near else 5 + 6 * detail
     centres, radii = _crown(rng, crown, low + 0.2 * radius, height - 0.3 * radius, radius, count)
     for k in range(4 if near else 0):
         start = (0, 0, low * rng.uniform(0.75, 1.2))
         thing.add(shapes.tube([start, 0.5 * centres[k] + (0, 0, 0.45 * low), centres[k]], 0.35 * thick, 5), bark)
     leaf = finish.foliage(rng)
-    sparse = rng.uniform(0.45, 0.8) if rng.random() < 0.3 and style != "ivy" else 1.0  # spring
+    sparse = rng.uniform(0.7, 0.9) if rng.random() < 0.3 and style != "ivy" else 1.0  # spring
     thing.add(_clusters(rng, centres, sparse * (radii if near else 1.35 * radii), near), leaf)
     size = 0.012 * height + 0.12 if near else 0.07 * height
     leaves = _leaves(rng, centres, sparse * (radii if near else 1.35 * radii), 14 if near else 6, size)
@@ -93,10 +96,12 @@ def grown(rng: Generator, near: bool, height: float) -> Thing:
     return thing
 
 
-def _bare(thing: Thing, rng: Generator, bark: Material, height: float, thick: float, near: bool) -> None:
+def _bare(thing: Thing, rng: Generator, bark: Material, height: float, thick: float, detail: Detail) -> None:
     """Branches that divide three times; the last are flat twigs."""
     fork = height * rng.uniform(0.18, 0.4)
-    thing.add(shapes.lathe([(1.4 * thick, 0), (thick, 0.4), (0.8 * thick, fork), (0.0, fork)], 8 if near else 5), bark)
+    thing.add(
+        shapes.lathe([(1.4 * thick, 0), (thick, 0.4), (0.8 * thick, fork), (0.0, fork)], 8 if detail == 2 else 5), bark
+    )
     spread = rng.uniform(0.5, 1.1)
     ways = rng.normal(0, spread, (8, 3))
     ways[0] *= 0.2
@@ -106,7 +111,7 @@ def _bare(thing: Thing, rng: Generator, bark: Material, height: float, thick: fl
     starts[:, 2] = fork * rng.uniform(0.75, 1.0, 8)
     starts[0, 2] = 0.9 * fork
     wide = thick
-    for level, count in enumerate((4, 5, 6) if near else (4, 6)):
+    for level, count in enumerate(((14,), (4, 8), (4, 6, 7))[detail]):
         wide *= 0.4
         if level == 0:
             for start, way in zip(starts, ways, strict=True):
@@ -119,7 +124,7 @@ def _bare(thing: Thing, rng: Generator, bark: Material, height: float, thick: fl
         length = np.linalg.norm(ways, axis=1).repeat(count)[:, None]
         ways = ways.repeat(count, 0) / length + rng.normal(0, 0.6, (len(length), 3)) + (0, 0, 0.25)
         ways *= 0.52 * length * rng.uniform(0.7, 1.2, length.shape) / np.linalg.norm(ways, axis=1, keepdims=True)
-    thing.add(_twigs(rng, starts, ways, 0.026 if near else 0.07), bark)
+    thing.add(_twigs(rng, starts, ways, (0.12, 0.075, 0.028)[detail]), bark)
 
 
 def _twigs(rng: Generator, starts: Floats, ways: Floats, wide: float) -> Mesh:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.random import Generator
 
 from polyscene.data.rooms import shapes
 from polyscene.data.rooms.prop import Piece, Pose, Prop
-from polyscene.data.rooms.scene import Material, Part
+from polyscene.data.rooms.scene import Array, Material, Part
 from polyscene.data.rooms.shapes import Floats, Mesh, Number
 
 from .scene import CLASSES
@@ -31,29 +32,43 @@ class Thing(Prop):
     def __init__(self, semseg: str) -> None:
         super().__init__("objects")
         self.semseg = CLASSES.index(semseg)
-        self._joined: list[Piece] | None = None
+        self._joined: _Joined | None = None
 
     def parts(self, pose: Pose, instance: int, coat: Material | None = None) -> Iterator[Part]:
         """In the world: pieces of one material and texture frame are joined, once for all places of the thing."""
         if self._joined is None:
-            groups: dict[tuple[Material, bytes, bool], list[Piece]] = {}
-            for piece in self.pieces:
-                groups.setdefault((piece.material, piece.texture.tobytes(), piece.mesh.smooth), []).append(piece)
-            self._joined = [
-                Piece(shapes.join([p.mesh for p in found]), found[0].material, found[0].texture)
-                if len(found) > 1 else found[0]
-                for found in groups.values()
-            ]  # fmt: skip
-        matrix = pose.matrix()
-        turn = matrix[:3, :3].T.copy()
+            self._joined = _Joined.of(self.pieces)
+        joined, matrix = self._joined, pose.matrix()
+        turn = matrix[:3, :3].T
         back = np.eye(4, dtype=np.float32)
         back[:3, :3], back[:3, 3] = turn, -turn @ matrix[:3, 3]
-        for mesh, material, texture in self._joined:
-            vertices = (mesh.vertices @ turn + matrix[:3, 3]).astype(np.float32, copy=False)
-            frame = (texture @ back).astype(np.float32, copy=False)
+        vertices, frames = joined.vertices @ turn + matrix[:3, 3], joined.frames @ back
+        for k, (mesh, material, _) in enumerate(joined.pieces):
             if coat is not None and material is self.coat:
                 material = coat
-            yield Part(vertices, mesh.faces, material, self.semseg, instance, mesh.smooth, frame)
+            own = vertices[joined.cuts[k] : joined.cuts[k + 1]]
+            yield Part(own, mesh.faces, material, self.semseg, instance, mesh.smooth, frames[k])
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A thing's pieces, those of one material and frame joined; the ``vertices`` of all, which ``cuts`` divides, and
+    the texture ``frames`` (k, 4, 4)."""
+
+    pieces: list[Piece]
+    vertices: Array
+    cuts: list[int]
+    frames: Array
+
+    @classmethod
+    def of(cls, pieces: list[Piece]) -> _Joined:
+        groups: dict[tuple[Material, bytes, bool], list[Piece]] = {}
+        for piece in pieces:
+            groups.setdefault((piece.material, piece.texture.tobytes(), piece.mesh.smooth), []).append(piece)
+        joined = [found[0]._replace(mesh=shapes.join([p.mesh for p in found])) for found in groups.values()]
+        vertices = np.concatenate([p.mesh.vertices for p in joined]).astype(np.float32, copy=False)
+        cuts = np.cumsum([0, *(len(p.mesh.vertices) for p in joined)]).tolist()
+        return cls(joined, vertices, cuts, np.stack([p.texture for p in joined]).astype(np.float32))
 
 
 def stock(maker: Callable[..., Thing], rng: Generator, variety: int, *how: Any) -> Thing:

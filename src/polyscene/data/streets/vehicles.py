@@ -76,20 +76,22 @@ def _pane(side: Floats, u: tuple[float, float], v: tuple[float, float], out: flo
 def _wheels(
     thing: Thing, rng: Generator, width: float, axles: tuple[float, ...], radius: float, near: bool = True
 ) -> None:
-    tyre, hub, arch = finish.rubber(rng), finish.plain(finish.grey(rng, 0.4, 0.75), rng, 0.4), finish.rubber(rng)
+    tyre, hub = finish.rubber(rng), finish.plain(finish.grey(rng, 0.4, 0.75), rng, 0.4)
     disc = shapes.cylinder(12 if near else 7)
     for y in axles:
         for side in (-1, 1):
             turn = shapes.turn_y(side * np.pi / 2)
             wide = radius * 1.17
             if near:
-                thing.add(disc, arch, (side * (width / 2 - 0.1), y, 1.18 * radius), (wide, wide, 0.103), turn)
+                thing.add(disc, tyre, (side * (width / 2 - 0.1), y, 1.18 * radius), (wide, wide, 0.103), turn)
             at = (side * (width / 2 - 0.2), y, radius)
             thing.add(disc, tyre, at, (radius, radius, 0.212), turn)
             thing.add(disc, hub, at, (radius * 0.64, radius * 0.64, 0.218), turn)
 
 
-def _ends(thing: Thing, rng: Generator, length: float, width: float, low: float, nose: float, tail: float) -> None:
+def _ends(
+    thing: Thing, rng: Generator, length: float, width: float, low: float, nose: float, tail: float, near: bool = True
+) -> None:
     """Lamps, grille, number plates and bumpers."""
     lamp = finish.plain(finish.grey(rng, 0.85, 0.97), rng, 0.9)
     red = finish.plain(hsv(0.0, 0.9, 0.55), rng, 0.6)
@@ -106,6 +108,8 @@ def _ends(thing: Thing, rng: Generator, length: float, width: float, low: float,
             (side * 0.7 * w + 0.12, back + 0.012, tail - 0.1),
         )
     thing.block(dark, (-0.35 * w, front - 0.012, nose - 0.25), (0.35 * w, front + 0.05, nose - 0.13))
+    if not near:
+        return
     for end, material in ((front, white), (back, plate)):
         y = end - 0.03 if end < 0 else end + 0.005
         z = low + 0.22 if end < 0 else low + 0.36
@@ -158,8 +162,8 @@ def motor(rng: Generator, near: bool = True) -> Thing:
     thing.add(quads(np.stack(panes)), glass)
     axles = (-0.33 * length, 0.3 * length)
     _wheels(thing, rng, width, axles, 0.31 if kind != "suv" else 0.36, near)
-    _ends(thing, rng, length, width, low, nose, tail)
-    if rng.random() < 0.5:  # whoever sits inside is seen as a shape behind the windscreen
+    _ends(thing, rng, length, width, low, nose, tail, near)
+    if near and rng.random() < 0.5:  # whoever sits inside is seen as a shape behind the windscreen
         seat = finish.cloth(rng)
         thing.block(seat, (0.3, y[2], belt), (0.55, y[2] + 0.15, belt + 0.3))
     for side in (-1, 1):
