@@ -59,15 +59,16 @@ class Consistent(Supervised):
         ramp = min(1.0, model.progress / RAMP)
         parts, extra = {}, torch.zeros_like(report.total)
         for one, other, disagreement, weight in self.pairs:
-            labelled = [_labelled(batch, name) for name in (one, other)]
-            values = [
-                torch.where(teaches, value.detach(), value)
-                for value, teaches in zip(self._soft(predictions, one, other), self._teach(*labelled), strict=True)
-            ]
+            labelled = _labelled(batch, one), _labelled(batch, other)
+            teaches = self._teach(*labelled)
+            first, second = (
+                torch.where(stopped, value.detach(), value)
+                for stopped, value in zip(teaches, self._soft(predictions, one, other), strict=True)
+            )
             where = batch.present[..., None, None, None].expand_as(labelled[0])
             if self.where == "missing":
                 where = where & ~(labelled[0] & labelled[1])
-            loss = disagreement(*values, batch.camera).mean(where)
+            loss = disagreement(first, second, batch.camera).mean(where)
             parts[f"consistency.{one}-{other}"] = loss
             extra = extra + weight * ramp * loss
         others = extra if report.others is None else report.others + extra
