@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from polyscene.adaptation import photometric
+from polyscene.geometry.camera import resize_intrinsics
 from polyscene.types import Batch
 
 Motion = Callable[[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]], Float[Tensor, "b 4 4"]]
@@ -20,7 +22,7 @@ Motion = Callable[[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]], Float[Te
 class Pairs:
     """Each of the first ``anchors`` views of every sample with all its other views: n = b · anchors · (v - 1) pairs, in
     this order. ``usable``: both views are there and their cameras serve. ``clean``, if not all of it is: where a view
-    is a picture, not a gap."""
+    is a picture, not a gap. ``factor``: how much smaller the pictures are than depth."""
 
     anchors: int
     others: int
@@ -32,6 +34,7 @@ class Pairs:
     usable: Bool[Tensor, "n 1 1 1"]
     clean: Bool[Tensor, "n 1 h w"] | None
     other_clean: Bool[Tensor, "n 1 h w"] | None
+    factor: int = 1
 
     def dissimilarity(
         self,
@@ -42,6 +45,8 @@ class Pairs:
     ) -> Float[Tensor, ""]:
         """Of the pictures and what the other views make of them, were the anchors' depths these metres; see
         ``photometric.least``. Only where the depth is ``valid``."""
+        if self.factor > 1:
+            depth, valid = self._shrunk(depth, valid)
         each = self._each(depth)
         layers = self.other if self.other_clean is None else torch.cat([self.other, self.other_clean.float()], 1)
         warped, inside = photometric.warp(layers, each, self.intrinsics, self.other_intrinsics, self.other_from_one)
@@ -59,11 +64,39 @@ class Pairs:
                 unmoved = unmoved.unflatten(0, (-1, self.others))
         return photometric.least(errors.unflatten(0, (-1, self.others)), seen.unflatten(0, (-1, self.others)), unmoved)
 
+    def halved(self) -> Pairs:
+        """The same of pictures of half the size; ``dissimilarity`` brings depth to it."""
+
+        def half(pictures: Tensor) -> Tensor:
+            return F.avg_pool2d(pictures, 2)
+
+        def whole(mask: Tensor | None) -> Tensor | None:
+            return None if mask is None else half(mask.float()) == 1
+
+        return replace(
+            self,
+            one=half(self.one),
+            other=half(self.other),
+            intrinsics=resize_intrinsics(self.intrinsics, 0.5, 0.5),
+            other_intrinsics=resize_intrinsics(self.other_intrinsics, 0.5, 0.5),
+            clean=whole(self.clean),
+            other_clean=whole(self.other_clean),
+            factor=2 * self.factor,
+        )
+
     def _errors(self, others: Tensor, seen: Tensor, exposure: bool) -> Tensor:
         if exposure:
             gain, offset = photometric.exposure(self.one, others, seen)
             others = others * gain + offset
         return photometric.dissimilarity(self.one, others)
+
+    def _shrunk(self, depth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """In inverse depth, so that planes stay planes; what is not valid all over is not."""
+
+        def pooled(maps: Tensor) -> Tensor:
+            return F.avg_pool2d(maps.flatten(0, 1), self.factor).unflatten(0, maps.shape[:2])
+
+        return 1 / pooled(1 / depth), None if valid is None else pooled(valid.float()) == 1
 
     def _each(self, maps: Tensor) -> Tensor:
         """Of every anchor (b, anchors, ...), of every pair (n, ...)."""

@@ -16,15 +16,17 @@ from polyscene.adaptation.pairs import pair
 from polyscene.adaptation.pose_network import PoseNetwork
 from polyscene.decoders.blocks import resize
 from polyscene.encoders.pretrained import Source
+from polyscene.losses import multiscale_gradient, scale_invariant_log
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
-from polyscene.ranges import Amount
+from polyscene.ranges import Amount, Count
 from polyscene.tasks import Task
 from polyscene.training.step import Step, average, merge
 from polyscene.types import Batch, Predictions, Report, Target
 
 Poses = Literal["known", "learned"]
 Anchors = Literal["all", "first"]
+BLANK = Target(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1, dtype=torch.bool))
 PATIENCE = 20  # steps without a single pair of views, after which something must be wrong
 
 
@@ -39,10 +41,11 @@ class SelfSupervisedDepth(Step):
 
     ``photometric`` weighs the dissimilarity, ``smooth`` the smoothness of inverse depth, halved for each halving of
     size, as in Monodepth2; both count for the final map and for every earlier one times the weight that its decoder
-    gives it. ``still``: pixels that the unwarped other view explains better are left alone. ``exposure``: pictures are
-    first given each other's brightness and contrast. ``dark``: pixels below this in all channels are no picture, as
-    where a picture was warped by its sensor. ``remember`` weighs the losses against what the network itself said of
-    these views before the training.
+    gives it. ``octaves``: pictures are compared at so many sizes, each half the one before, which leads to the right
+    depth from farther off and where little is to be seen. ``still``: pixels that the unwarped other view explains
+    better are left alone. ``exposure``: pictures are first given each other's brightness and contrast. ``dark``: pixels
+    below this in all channels are no picture, as where a picture was warped by its sensor. ``remember`` weighs what the
+    network itself said of these views before the training, of depth the shape alone.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SelfSupervisedDepth(Step):
         photometric: Amount = 1.0,
         smooth: Amount = 0.001,
         remember: Amount = 0.0,
+        octaves: Count = 1,
         still: bool = True,
         exposure: bool = False,
         dark: Amount = 0.0,
@@ -61,12 +65,12 @@ class SelfSupervisedDepth(Step):
     ) -> None:
         if poses not in get_args(Poses) or anchors not in get_args(Anchors):
             raise ValueError(f"poses is one of {get_args(Poses)}, anchors one of {get_args(Anchors)}")
-        blank = Target(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1, dtype=torch.bool))
-        self.depths = [name for name, task in tasks.items() if not task.classes and task.metres(blank) is not None]
+        self.depths = [name for name, task in tasks.items() if task.metres(BLANK) is not None]
         if not self.depths:
             raise ValueError(f"none of the tasks is a depth: {', '.join(tasks)}")
         self.tasks, self.objective = dict(tasks), Objective(tasks)
         self.weights = {"photometric": photometric, "smooth": smooth, "remember": remember}
+        self.octaves = octaves
         self.known, self.first, self.still, self.exposure, self.dark = (
             poses == "known", anchors == "first", still, exposure, dark,
         )  # fmt: skip
@@ -120,8 +124,12 @@ class SelfSupervisedDepth(Step):
             return {}
         with torch.autocast(batch.images.device.type, enabled=False):
             dissimilar, rough = [], []
+            sizes = [pairs]
+            for _ in range(1, self.octaves):
+                sizes.append(sizes[-1].halved())
             for depth, size, valid, weight in self._maps(predictions, looked_at.images, 1 / scale):
-                dissimilar.append(weight * pairs.dissimilarity(depth, valid, self.still, self.exposure))
+                told = [each.dissimilarity(depth, valid, self.still, self.exposure) for each in sizes]
+                dissimilar.append(weight * torch.stack(told).mean())
                 rough.append(weight * self._roughness(depth, looked_at.images, size))
         losses = {"photometric": torch.stack(dissimilar).sum(), "smooth": torch.stack(rough).sum()}
         if self.before is not None:
@@ -142,11 +150,9 @@ class SelfSupervisedDepth(Step):
                 found.append((auxiliary.tasks[name], auxiliary.maps[name], auxiliary.valid, weight))
         for task, raw, valid, weight in found:
             full = _resized(raw.float(), images)
-            everywhere = torch.ones_like(images[:, :, :1], dtype=torch.bool)
-            metres = task.metres(task.zoom(Target(task.activate(full), everywhere), back))
-            assert metres is not None, task.name
+            own = task.zoom(Target(task.activate(full), torch.ones_like(full[:, :, :1], dtype=torch.bool)), back).value
             meant = None if valid is None else _resized(valid.float(), images) > 0.999
-            yield metres.value, (raw.shape[-2], raw.shape[-1]), meant, weight
+            yield _metres(task, own), (raw.shape[-2], raw.shape[-1]), meant, weight
 
     @staticmethod
     def _roughness(depth: Tensor, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -156,15 +162,22 @@ class SelfSupervisedDepth(Step):
         return share * photometric.smoothness(F.interpolate(depth.flatten(0, 1), size, mode="area"), pictures)
 
     def _forgotten(self, before: MultiTaskModel, predictions: Predictions, batch: Batch) -> Tensor:
-        """The tasks' losses against what the network said before the training."""
+        """How far the network is from what it said before the training: of depth the shape alone, as its scale is to be
+        learnt; of other tasks their own losses."""
         with torch.no_grad():
             told = before(batch.images, batch.camera, batch.present).final
-        seen = batch.present[:, :, None, None, None]
+        seen = batch.present[:, :, None, None, None].expand_as(batch.images[:, :, :1])
         losses = []
         for name, raw in told.items():
-            value = self.tasks[name].activate(raw.float())
-            target = Target(value, seen.expand_as(value[:, :, :1]))
-            losses.append(self.objective.weights[name] * self.tasks[name].loss(predictions.final[name], target))
+            task, now = self.tasks[name], predictions.final[name].float()
+            value = task.activate(raw.float())
+            if name in self.depths:
+                found, before_it = (_metres(task, each).log() for each in (task.activate(now), value))
+                loss = scale_invariant_log(found, before_it, seen, 1.0)
+                loss = loss + 0.5 * multiscale_gradient(found, before_it, seen)
+            else:
+                loss = task.loss(now, Target(value, seen))
+            losses.append(self.objective.weights[name] * loss)
         return torch.stack(losses).sum()
 
     def _together(self, parts: list[tuple[float, Report, dict[str, Tensor]]]) -> Report:
@@ -197,6 +210,12 @@ class SelfSupervisedDepth(Step):
                 f"self_supervised_depth: {PATIENCE} steps without two views of {why}; give a source `views: 2` or more"
                 + (", cameras, or set `poses: learned`" if self.known else "")
             )
+
+
+def _metres(task: Task, value: Tensor) -> Tensor:
+    found = task.metres(Target(value, torch.ones_like(value, dtype=torch.bool)))
+    assert found is not None, task.name
+    return found.value
 
 
 def _resized(maps: Tensor, images: Tensor) -> Tensor:
