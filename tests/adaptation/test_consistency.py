@@ -241,3 +241,14 @@ def test_tasks_that_say_nothing_about_each_other_are_refused() -> None:
         Consistent(alone)
     with pytest.raises(ValueError, match="no two"):
         Consistent({name: ROOMS[name] for name in ("depth", "normals")}, depth_normals=0.0)
+
+
+def test_soft_values_are_those_of_the_task_with_gradient() -> None:
+    generator = torch.Generator().manual_seed(2)
+    for task in (*ROOMS.values(), Edges(two_class=True)):
+        raw = torch.randn(1, 1, task.channels, 4, 5, generator=generator, requires_grad=True)
+        soft = task.soft(raw)
+        hard = soft.argmax(-3, keepdim=True) if task.classes else soft
+        assert torch.equal(hard, task.activate(raw))
+        soft[..., 0, :, :].sum().backward()
+        assert raw.grad.abs().max() > 0
