@@ -37,7 +37,7 @@ from polyscene.training.meter import NonFinite
 from polyscene.types import Batch, Camera, Features, Target
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-ELSEWHERE = ("cityscapes", "synthia", "vkitti2", "self_supervised")  # tested in files of their own
+ELSEWHERE = ("adapt", "cityscapes", "synthia", "vkitti2", "self_supervised")  # tested in files of their own
 FILES = [
     str(file.relative_to(EXPERIMENTS))
     for file in sorted(EXPERIMENTS.glob("*/*.yaml"))
