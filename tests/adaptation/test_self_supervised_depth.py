@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyscene import parts, transforms
 from polyscene.adaptation import METHODS
-from polyscene.adaptation.pairs import pair
+from polyscene.adaptation.pairs import Pairs, pair
 from polyscene.adaptation.self_supervised_depth import PATIENCE, SelfSupervisedDepth
 from polyscene.config import Config
 from polyscene.data.rooms.dataset import Rooms
@@ -68,6 +68,24 @@ def test_several_other_views_explain_more_than_one(batch: Batch) -> None:
     """What one view hides another shows."""
     two = batch.map(lambda tensor: tensor[:, :2])
     assert dissimilarity(batch, first=True) < dissimilarity(two, first=True)
+
+
+def test_halves_show_the_same(batch: Batch) -> None:
+    """Pictures, intrinsics and depth of half the size: the least stays at true depth, and is sharper."""
+    pairs = pair(batch)
+    assert pairs is not None
+    small = pairs.halved()
+    assert tuple(small.one.shape[-2:]) == (SIZE[0] // 2, SIZE[1] // 2) and small.halved().factor == 4
+    assert torch.allclose(small.intrinsics[:, 0, 0], pairs.intrinsics[:, 0, 0] / 2)
+    assert torch.allclose(small.intrinsics[:, 0, 2], (pairs.intrinsics[:, 0, 2] + 0.5) / 2 - 0.5)
+    depth, valid = truth(batch), batch.targets["depth"].valid
+
+    def rise(one: Pairs) -> float:
+        found = [float(one.dissimilarity(depth * scale, valid, False)) for scale in (0.8, 1.0, 1.25)]
+        assert min(found) == found[1]
+        return min(found[0], found[2]) / found[1]
+
+    assert rise(small) > rise(pairs) > 1
 
 
 def mirrored(sample: Sample, rooms: Rooms) -> Sample:
@@ -236,6 +254,31 @@ def test_smoothness_halves_with_the_size(batch: Batch) -> None:
     grey = replace(unlabelled(batch), images=torch.full_like(batch.images, 0.5))
     full = step(Told(ramp), {"video": grey}).parts["smooth"]
     assert float(full) == pytest.approx(1 / 1.5 / (SIZE[1] - 1), rel=1e-3)
+
+
+def test_octaves_are_averaged(batch: Batch) -> None:
+    pairs = pair(batch)
+    assert pairs is not None
+    raw = truth(batch) * 1.1
+    wanted = (float(pairs.dissimilarity(raw, still=False)) + float(pairs.halved().dissimilarity(raw, still=False))) / 2
+    assert photometric_loss(batch, Told(raw), octaves=2) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_of_depth_the_shape_is_remembered_not_the_scale(batch: Batch) -> None:
+    step = SelfSupervisedDepth(METRES, photometric=0.0, smooth=0.0, remember=0.5)
+    told = Told(truth(batch))
+    told.tasks, told.regularizer, told.parts = METRES, None, {}
+    step.attach(told)
+
+    def forgotten(raw: Tensor) -> float:
+        told.raw = raw
+        report = step(told, {"video": unlabelled(batch)})
+        assert report.total == 0.5 * report.parts["remember"]
+        return float(report.total)
+
+    assert forgotten(truth(batch)) == pytest.approx(0, abs=1e-3)
+    assert forgotten(3 * truth(batch)) == pytest.approx(0, abs=1e-3)
+    assert forgotten(truth(batch) ** 1.2) > 0.02
 
 
 def test_labels_and_views_are_learnt_from_together(batch: Batch) -> None:
