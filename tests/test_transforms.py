@@ -8,8 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from polyscene import transforms
+from polyscene.config import Data
 from polyscene.geometry import camera as geometry
 from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
 from polyscene.types import Camera, Sample, Target
@@ -259,3 +261,15 @@ def test_a_padded_evaluation_keeps_every_pixel() -> None:
     for name, target in sample.targets.items():
         assert seen.targets[name].valid.sum() == target.valid.sum()
         assert tuple(seen.targets[name].value.shape[-2:]) == ((8, 16) if name == "normals" else (16, 32))
+
+
+def test_training_windows_of_pictures_that_cover_the_size() -> None:
+    """A crop a third as high as the size is a third of the field of view, in as many pixels."""
+    wide = {"size": (96, 128), "crop": (32, 64), "augment": {"zoom": (1.0, 1.0001), "strength": 0.0, "mirror": False}}
+    training = transforms.training(Data.model_validate(wide))
+    assert isinstance(training, transforms.Augment)
+    assert training.size == (32, 64) and training.zoom == pytest.approx((3.0, 3.0003))
+    with pytest.raises(ValidationError, match="crop: 200x64 is no part of the size 96x128"):
+        Data.model_validate({**wide, "crop": (200, 64)})
+    with pytest.raises(ValidationError, match="crop: a setting of the recipe polyscene"):
+        Data.model_validate({**wide, "augment": "dense_mtl"})

@@ -103,6 +103,14 @@ def test_half_of_the_classes_that_are_there() -> None:
     assert len({tuple(row) for row in taken.tolist()}) == 3, "each pair now and then"
 
 
+def test_the_half_that_shows_least() -> None:
+    ids = torch.tensor([0, 0, 0, 2, 2, 1]).expand(4, 1, 3, 6).contiguous()
+    label = Target(ids, torch.ones_like(ids, dtype=torch.bool))
+    task = SemanticSegmentation(classes=tuple("abc"))
+    mask = half_of_the_classes({"semseg": task}, {"semseg": label}, small=1.0)
+    assert (mask == (ids != 0)).all()
+
+
 def test_without_classes_a_box_is_pasted() -> None:
     label = Target(torch.ones(20, 1, 32, 48), torch.ones(20, 1, 32, 48, dtype=torch.bool))
     mask = half_of_the_classes({"depth": Depth()}, {"depth": label})

@@ -13,22 +13,27 @@ from polyscene.tasks.belief import regions
 from polyscene.types import Target
 
 
-def half_of_the_classes(tasks: Mapping[str, Task], targets: Mapping[str, Target]) -> Bool[Tensor, "n 1 h w"]:
+def half_of_the_classes(
+    tasks: Mapping[str, Task], targets: Mapping[str, Target], small: float = 0.0
+) -> Bool[Tensor, "n 1 h w"]:
     """The pixels of a random half of the classes that each picture shows (ClassMix; Olsson et al., WACV 2021), by the
-    first task that has classes; those of a random box, half of the picture, where no task has. Labels (n, c, h, w)."""
+    first task that has classes; of the half that shows least in the share ``small`` of the pictures. Those of a random
+    box, half of the picture, where no task has classes. Labels are (n, c, h, w)."""
     for name, target in targets.items():
         found = regions(tasks[name], target)
         if found is not None:
-            return _classes(target, *found)
+            return _classes(target, *found, small)
     like = next(iter(targets.values())).valid
     return _box(like)
 
 
-def _classes(target: Target, ids: Tensor, count: int) -> Tensor:
+def _classes(target: Target, ids: Tensor, count: int, small: float) -> Tensor:
     flat, valid = ids.flatten(1).long(), target.valid.flatten(1)
     hits = torch.zeros(len(flat), count, device=flat.device).scatter_add_(1, torch.where(valid, flat, 0), valid.float())
     shown = hits > 0
-    draw = torch.rand(hits.shape).to(hits.device).masked_fill(~shown, 2.0)
+    draw = torch.rand(hits.shape).to(hits.device)
+    smallest = torch.rand(len(flat), 1).to(hits.device) < small
+    draw = torch.where(smallest, hits / flat.shape[1], draw).masked_fill(~shown, 2.0)
     rank = draw.argsort(1).argsort(1)
     chosen = shown & (rank < (shown.sum(1, keepdim=True) + 1) // 2)
     return (chosen.gather(1, torch.where(valid, flat, 0)) & valid).reshape(target.valid.shape)

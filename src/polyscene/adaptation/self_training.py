@@ -30,8 +30,8 @@ class SelfTraining(Step):
     mirror images too. The network sees them disturbed by ``strength``. A pixel counts with the probability of the
     teacher's confidence, and not at all below ``threshold``.
 
-    ``mix``: a random half of the classes of a labelled picture is pasted onto each, with all labels (Tranheden et al.,
-    DACS, WACV 2021). ``align``: the share of labelled pictures that are given the colours of an unlabelled one first.
+    ``mix``: a half of the classes of a labelled picture is pasted onto each, with all labels (Tranheden et al., DACS,
+    WACV 2021), in the share ``small`` of the pictures that of which least is seen. ``align``: the share of labelled pictures that are given the colours of an unlabelled one first.
     ``ramp``: the share of the training in which ``weight`` grows from zero. ``norms``: batch norms see labelled and
     unlabelled pictures ``joint`` or ``apart``; with ``target``, apart, and remember those of unlabelled pictures alone.
     """
@@ -45,13 +45,15 @@ class SelfTraining(Step):
         strength: Share = 1.0,
         threshold: Share = 0.0,
         mix: bool = True,
+        small: Share = 0.5,
         align: Share = 0.5,
         ramp: Share = 0.0,
         norms: Literal["joint", "apart", "target"] = "joint",
     ) -> None:
         self.tasks, self.objective = dict(tasks), Objective(tasks)
         self.weight, self.decay, self.mirror, self.strength = weight, decay, mirror, strength
-        self.threshold, self.mix, self.align, self.ramp, self.norms = threshold, mix, align, ramp, norms
+        self.threshold, self.mix, self.small, self.align = threshold, mix, small, align
+        self.ramp, self.norms = ramp, norms
         self.teacher: Teacher | None = None
 
     def attach(self, model: MultiTaskModel) -> None:
@@ -120,7 +122,7 @@ class SelfTraining(Step):
             for name, target in donors.targets.items()
             if name in batch.targets
         }
-        mask = half_of_the_classes(self.tasks, given).unflatten(0, batch.images.shape[:2])
+        mask = half_of_the_classes(self.tasks, given, self.small).unflatten(0, batch.images.shape[:2])
 
         def pasted(over: Tensor, under: Tensor) -> Tensor:
             return torch.where(mask, over.unflatten(0, batch.images.shape[:2]), under)

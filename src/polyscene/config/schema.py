@@ -89,9 +89,11 @@ class Source(Strict):
 
 
 class Data(Strict):
-    """``train`` are sources with labels; of those under ``target`` only pictures and cameras are read."""
+    """``train`` are sources with labels; of those under ``target`` only pictures and cameras are read. In training the
+    network sees windows of ``crop``, if there is one, of pictures that cover ``size``."""
 
     size: tuple[Count, Count] = (192, 256)  # height, width the network sees
+    crop: tuple[Count, Count] | None = None
     train: dict[str, Source] = {}
     target: dict[str, Source] = {}
     evaluate: dict[str, Source] = {}
@@ -104,6 +106,14 @@ class Data(Strict):
     @property
     def trained_on(self) -> dict[str, Source]:
         return self.train | self.target
+
+    @model_validator(mode="after")
+    def _cropped(self) -> Data:
+        if self.crop and any(part > whole for part, whole in zip(self.crop, self.size, strict=True)):
+            raise ValueError(f"crop: {self.crop[0]}x{self.crop[1]} is no part of the size {self.size[0]}x{self.size[1]}")
+        if self.crop and self.augment.name != "polyscene":
+            raise ValueError(f"crop: a setting of the recipe polyscene; {self.augment.name} is as published")
+        return self
 
     @model_validator(mode="after")
     def _apart(self) -> Data:
@@ -204,3 +214,9 @@ class Config(Strict):
     method: Part = Part(name="supervised")  # what a step learns from; see adaptation.METHODS
     model: Model = Model()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _same_camera(self) -> Config:
+        if self.data.crop and self.model.canonical_focal:
+            raise ValueError("data.crop: a window has not the picture's field of view, by which canonical_focal goes")
+        return self

@@ -116,7 +116,11 @@ def training(data: Data, relative: bool = False) -> Augment | Follow:
     """What ``data.augment`` says; ``relative``: the network has a canonical focal length."""
     if data.augment.name != "polyscene":
         return Follow(data.augment.name, data.size, relative)
-    return Augment(data.size, **data.augment.model_dump(exclude={"name"}), fit=data.fit or "cover")
+    fit, settings = data.fit or "cover", data.augment.model_dump(exclude={"name"})
+    if data.crop and fit == "cover":
+        more = max(whole / part for whole, part in zip(data.size, data.crop, strict=True))
+        settings["zoom"] = tuple(more * bound for bound in data.augment.zoom)
+    return Augment(data.crop or data.size, **settings, fit=fit)
 
 
 def testing(data: Data, labels: Literal["own", "network"] | None = None) -> Centre:
