@@ -54,6 +54,16 @@ def test_what_lies_behind_the_other_camera_is_not_seen() -> None:
     assert not inside.any()
 
 
+def test_distance_before_the_other_camera() -> None:
+    """2 m, seen from half a metre nearer; from the same place turned by a quarter, as far as it lay to the left."""
+    depth = torch.full((1, 1, *SIZE), 2.0)
+    assert torch.allclose(photometric.distance(depth, camera(), moved(z=-0.5)), torch.tensor(1.5))
+    turn = torch.eye(4)[None].clone()
+    turn[0, :3, :3] = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    found = photometric.distance(depth, camera(), turn)
+    assert float(found[0, 0, 3, 1]) == pytest.approx(-2 * (1 - 6.5) / FOCAL)
+
+
 def test_other_intrinsics_are_the_others() -> None:
     other, depth = noise(), torch.full((1, 1, *SIZE), 2.0)
     warped, _ = photometric.warp(other, depth, camera(6.5), camera(8.5), moved())
@@ -125,6 +135,7 @@ def test_smoothness() -> None:
     picture = torch.tensor([0.1, 0.3]).expand(1, 3, 2, 2)
     assert float(photometric.smoothness(depth, picture)) == pytest.approx(math.exp(-0.2), rel=1e-5)
     assert float(photometric.smoothness(7 * depth, picture)) == pytest.approx(math.exp(-0.2), rel=1e-5)
+    assert float(photometric.smoothness(depth, picture, 10.0)) == pytest.approx(math.exp(-2), rel=1e-5)
     assert photometric.smoothness(torch.full((1, 1, 4, 4), 3.0), noise(size=(4, 4))) == 0
 
 

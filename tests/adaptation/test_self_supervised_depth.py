@@ -70,6 +70,20 @@ def test_several_other_views_explain_more_than_one(batch: Batch) -> None:
     assert dissimilarity(batch, first=True) < dissimilarity(two, first=True)
 
 
+def test_what_the_other_view_hides_may_be_left_out(batch: Batch) -> None:
+    """True depths say of most pixels of large error that something nearer stands before them."""
+    two = batch.map(lambda tensor: tensor[:, :2])
+    pairs = pair(two)
+    assert pairs is not None
+    depth, valid = truth(two), two.targets["depth"].valid
+    plain, shown, all_of_it = (float(pairs.dissimilarity(depth, valid, False, False, h)) for h in (None, 0.05, 1e6))
+    assert shown < 0.95 * plain and all_of_it == plain
+    alone = pair(two, first=True)
+    assert alone is not None
+    depths = depth[:, :1], valid[:, :1]
+    assert alone.dissimilarity(*depths, hidden=0.05) == alone.dissimilarity(*depths), "the other's depth is not told"
+
+
 def test_halves_show_the_same(batch: Batch) -> None:
     """Pictures, intrinsics and depth of half the size: the least stays at true depth, and is sharper."""
     pairs = pair(batch)

@@ -42,9 +42,11 @@ class Pairs:
         valid: Bool[Tensor, "b anchors 1 h w"] | None = None,
         still: bool = True,
         exposure: bool = False,
+        hidden: float | None = None,
     ) -> Float[Tensor, ""]:
         """Of the pictures and what the other views make of them, were the anchors' depths these metres; see
-        ``photometric.least``. Only where the depth is ``valid``."""
+        ``photometric.least``. Only where the depth is ``valid``, and where the other view, if its depth is told too,
+        has nothing nearer by more than the share ``hidden``."""
         if self.factor > 1:
             depth, valid = self._shrunk(depth, valid)
         each = self._each(depth)
@@ -52,6 +54,8 @@ class Pairs:
         warped, inside = photometric.warp(layers, each, self.intrinsics, self.other_intrinsics, self.other_from_one)
         if self.clean is not None:
             inside, warped = inside & self.clean & (warped[:, 3:] > 0.999), warped[:, :3]
+        if hidden is not None and self.anchors > self.others:
+            inside = inside & self._in_front(depth.detach(), each.detach(), hidden)
         seen = photometric.eroded(inside) & self.usable
         if valid is not None:
             seen &= self._each(valid)
@@ -83,6 +87,14 @@ class Pairs:
             other_clean=whole(self.other_clean),
             factor=2 * self.factor,
         )
+
+    def _in_front(self, depth: Tensor, each: Tensor, hidden: float) -> Tensor:
+        """Where the other view's own depth is not less than what is seen would have there, by the share ``hidden``."""
+        others = [other for one, other in permutations(range(self.anchors), 2)]
+        own, _ = photometric.warp(
+            1 / depth[:, others].flatten(0, 1), each, self.intrinsics, self.other_intrinsics, self.other_from_one
+        )
+        return photometric.distance(each, self.intrinsics, self.other_from_one) * own <= 1 + hidden
 
     def _errors(self, others: Tensor, seen: Tensor, exposure: bool) -> Tensor:
         if exposure:

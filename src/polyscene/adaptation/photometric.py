@@ -41,6 +41,16 @@ def warp(
     return F.grid_sample(other, grid.to(other.dtype), padding_mode="border", align_corners=True), inside
 
 
+def distance(
+    depth: Float[Tensor, "n 1 h w"], intrinsics: Float[Tensor, "n 3 3"], other_from_one: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, "n 1 h w"]:
+    """How deep before the other camera lies what the one sees."""
+    height, width = depth.shape[-2:]
+    rays = torch.linalg.solve(intrinsics, pixel_grid(height, width, depth).flatten(1))
+    ahead = other_from_one[:, 2:3, :3] @ rays
+    return ahead.unflatten(-1, (height, width)) * depth + other_from_one[:, 2:3, 3:, None]
+
+
 def structure(one: Float[Tensor, "n c h w"], other: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """(1 - SSIM) / 2 in [0, 1], over windows of 3x3 pixels, which are mirrored at the border."""
     mean_one, mean_other = _mean(one), _mean(other)
@@ -72,15 +82,17 @@ def least(
     return mean_where(best, seen.any(1))
 
 
-def smoothness(depth: Float[Tensor, "n 1 h w"], pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
-    """Mean of |gradient of the inverse depth| · exp(-|gradient of the picture|), the inverse depth over its mean;
-    horizontal and vertical added."""
+def smoothness(
+    depth: Float[Tensor, "n 1 h w"], pictures: Float[Tensor, "n 3 h w"], edges: float = 1.0
+) -> Float[Tensor, ""]:
+    """Mean of |gradient of the inverse depth| · exp(-``edges`` · |gradient of the picture|), the inverse depth over its
+    mean; horizontal and vertical added."""
     inverse = 1 / depth
     inverse = inverse / inverse.mean((-2, -1), keepdim=True)
     total = depth.new_zeros(())
     for axis in (-1, -2):
-        edges = pictures.diff(dim=axis).abs().mean(1, keepdim=True)
-        total = total + (inverse.diff(dim=axis).abs() * (-edges).exp()).mean()
+        steps = pictures.diff(dim=axis).abs().mean(1, keepdim=True)
+        total = total + (inverse.diff(dim=axis).abs() * (-edges * steps).exp()).mean()
     return total
 
 

@@ -19,7 +19,7 @@ from polyscene.encoders.pretrained import Source
 from polyscene.losses import multiscale_gradient, scale_invariant_log
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
-from polyscene.ranges import Amount, Count
+from polyscene.ranges import Amount, Count, Positive
 from polyscene.tasks import Task
 from polyscene.training.step import Step, average, merge
 from polyscene.types import Batch, Predictions, Report, Target
@@ -39,13 +39,15 @@ class SelfSupervisedDepth(Step):
     ``PoseNetwork``; its parameters are ``step.poses...`` to the optimiser), so that only intrinsics are needed and
     depth has a scale of its own. ``anchors: first`` predicts only the first view of a sample, the cheaper way.
 
-    ``photometric`` weighs the dissimilarity, ``smooth`` the smoothness of inverse depth, halved for each halving of
-    size, as in Monodepth2; both count for the final map and for every earlier one times the weight that its decoder
-    gives it. ``octaves``: pictures are compared at so many sizes, each half the one before, which leads to the right
-    depth from farther off and where little is to be seen. ``still``: pixels that the unwarped other view explains
-    better are left alone. ``exposure``: pictures are first given each other's brightness and contrast. ``dark``: pixels
-    below this in all channels are no picture, as where a picture was warped by its sensor. ``remember`` weighs what the
-    network itself said of these views before the training, of depth the shape alone.
+    ``photometric`` weighs the dissimilarity, ``smooth`` the smoothness of inverse depth, less where the picture changes
+    (``edges`` times as quickly) and halved for each halving of size, as in Monodepth2; both count for the final map and
+    for every earlier one times the weight that its decoder gives it. ``octaves``: pictures are compared at so many
+    sizes, each half the one before, which leads to the right depth from farther off and where little is to be seen.
+    ``still``: pixels that the unwarped other view explains better are left alone; ``hidden``: those before which the
+    other view's own depth shows something nearer by this share, which needs all views predicted. ``exposure``: pictures
+    are first given each other's brightness and contrast. ``dark``: pixels below this in all channels are no picture, as
+    where a picture was warped by its sensor. ``remember`` weighs what the network itself said of these views before the
+    training, of depth the shape alone.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class SelfSupervisedDepth(Step):
         anchors: Anchors = "all",
         photometric: Amount = 1.0,
         smooth: Amount = 0.001,
+        edges: Amount = 1.0,
         remember: Amount = 0.0,
         octaves: Count = 1,
         still: bool = True,
         exposure: bool = False,
+        hidden: Positive | None = None,
         dark: Amount = 0.0,
         pose_encoder: str = "resnet18",
         pose_weights: Source = False,
@@ -70,7 +74,7 @@ class SelfSupervisedDepth(Step):
             raise ValueError(f"none of the tasks is a depth: {', '.join(tasks)}")
         self.tasks, self.objective = dict(tasks), Objective(tasks)
         self.weights = {"photometric": photometric, "smooth": smooth, "remember": remember}
-        self.octaves = octaves
+        self.octaves, self.edges, self.hidden = octaves, edges, hidden
         self.known, self.first, self.still, self.exposure, self.dark = (
             poses == "known", anchors == "first", still, exposure, dark,
         )  # fmt: skip
@@ -128,7 +132,7 @@ class SelfSupervisedDepth(Step):
             for _ in range(1, self.octaves):
                 sizes.append(sizes[-1].halved())
             for depth, size, valid, weight in self._maps(predictions, looked_at.images, 1 / scale):
-                told = [each.dissimilarity(depth, valid, self.still, self.exposure) for each in sizes]
+                told = [each.dissimilarity(depth, valid, self.still, self.exposure, self.hidden) for each in sizes]
                 dissimilar.append(weight * torch.stack(told).mean())
                 rough.append(weight * self._roughness(depth, looked_at.images, size))
         losses = {"photometric": torch.stack(dissimilar).sum(), "smooth": torch.stack(rough).sum()}
@@ -154,12 +158,13 @@ class SelfSupervisedDepth(Step):
             meant = None if valid is None else _resized(valid.float(), images) > 0.999
             yield _metres(task, own), (raw.shape[-2], raw.shape[-1]), meant, weight
 
-    @staticmethod
-    def _roughness(depth: Tensor, images: Tensor, size: tuple[int, int]) -> Tensor:
+    def _roughness(self, depth: Tensor, images: Tensor, size: tuple[int, int]) -> Tensor:
         """At the size that the depth was predicted at, and less the smaller that is."""
         pictures = F.interpolate(images.flatten(0, 1), size, mode="area")
         share = size[0] / images.shape[-2]
-        return share * photometric.smoothness(F.interpolate(depth.flatten(0, 1), size, mode="area"), pictures)
+        return share * photometric.smoothness(
+            F.interpolate(depth.flatten(0, 1), size, mode="area"), pictures, self.edges
+        )
 
     def _forgotten(self, before: MultiTaskModel, predictions: Predictions, batch: Batch) -> Tensor:
         """How far the network is from what it said before the training: of depth the shape alone, as its scale is to be
