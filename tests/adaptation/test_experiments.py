@@ -96,7 +96,8 @@ def test_arms(on: str, arm: str, runner: ModuleType, real_data: Path) -> None:
     make_step(config.method, chosen)
     adapts = arm not in (runner.FIRST, runner.LAST)
     assert bool(config.data.target) == adapts
-    assert sum(source.batch for source in config.data.trained_on.values()) == 8, "as many pictures a step"
+    pictures = [source.batch * source.dataset.options.get("views", 1) for source in config.data.trained_on.values()]
+    assert sum(pictures) == 8, "as many a step"
     rendered = {"streets", "rooms"}
     if arm != runner.LAST:
         assert set(config.data.train) <= rendered, "no label of the target"

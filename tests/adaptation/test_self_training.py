@@ -273,3 +273,25 @@ def test_no_label_of_a_target_is_opened(tmp_path: Path, method: str) -> None:
         out = train(Config.model_validate({**settings, "method": {"name": method}}))
         reached.append((out / "last" / "model.safetensors").read_bytes()[-4096:])
     assert reached[0] == reached[1] == reached[2]
+
+
+def test_views_of_unlabelled_samples_explain_each_other(real_data: Path) -> None:
+    """With ``video``, the photometric loss of pairs is added, and depth gets a gradient from it."""
+    settings = toy.config(Path("run")).model_dump(mode="json")
+    described = Path(__file__).parents[2] / "experiments" / "real" / "data" / "office.yaml"
+    frames = {"name": "folder", "path": str(described), "split": "train", "views": 2}
+    settings["data"]["target"] = {"office": {"dataset": frames, "batch": 3}}
+    config = Config.model_validate(settings)
+    built = sources.build(config.data, sources.make(config.data.train["toy"].dataset).tasks, 0)
+    given = {name: next(loader.batches()) for name, loader in {**built.train, **built.target}.items()}
+    totals = []
+    for video in (0.0, 1.0):
+        model, step = network(), SelfTraining(network().tasks, video=video, octaves=1, norms="apart")
+        step.attach(model.eval())
+        torch.manual_seed(0)
+        report = step(model, given)
+        totals.append(report)
+    assert "photometric" not in totals[0].parts and float(totals[1].parts["photometric"].detach()) > 0
+    more = totals[1].parts["photometric"] + 0.001 * totals[1].parts["smooth"]
+    assert torch.allclose(totals[1].total, totals[0].total + more, rtol=1e-4)
+    assert torch.allclose(torch.stack(list(totals[1].shares.values())).sum() + totals[1].others, totals[1].total)

@@ -13,10 +13,11 @@ from torch import Tensor
 from polyscene.adaptation import colour
 from polyscene.adaptation.mixing import half_of_the_classes
 from polyscene.adaptation.norms import forgetting
+from polyscene.adaptation.self_supervised_depth import SelfSupervisedDepth
 from polyscene.adaptation.teacher import Labels, Teacher
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
-from polyscene.ranges import Amount, Share
+from polyscene.ranges import Amount, Count, Share
 from polyscene.tasks import Task
 from polyscene.training.step import Step, average, divide, merge
 from polyscene.types import Batch, Predictions, Report, Target
@@ -31,9 +32,11 @@ class SelfTraining(Step):
     teacher's confidence, and not at all below ``threshold``.
 
     ``mix``: a half of the classes of a labelled picture is pasted onto each, with all labels (Tranheden et al., DACS,
-    WACV 2021), in the share ``small`` of the pictures that of which least is seen. ``align``: the share of labelled pictures that are given the colours of an unlabelled one first.
-    ``ramp``: the share of the training in which ``weight`` grows from zero. ``norms``: batch norms see labelled and
-    unlabelled pictures ``joint`` or ``apart``; with ``target``, apart, and remember those of unlabelled pictures alone.
+    WACV 2021), in the share ``small`` of the pictures that of which least is seen. ``align``: the share of labelled
+    pictures that are given the colours of an unlabelled one first. ``ramp``: the share of the training in which
+    ``weight`` grows from zero. ``norms``: batch norms see labelled and unlabelled pictures ``joint`` or ``apart``; with
+    ``target``, apart, and remember those of unlabelled pictures alone. ``video``: besides, depth must explain one view
+    of an unlabelled sample by another, where cameras are known; ``octaves``, ``dark``: see ``SelfSupervisedDepth``.
     """
 
     def __init__(
@@ -49,11 +52,15 @@ class SelfTraining(Step):
         align: Share = 0.5,
         ramp: Share = 0.0,
         norms: Literal["joint", "apart", "target"] = "joint",
+        video: Amount = 0.0,
+        octaves: Count = 3,
+        dark: Amount = 0.0,
     ) -> None:
         self.tasks, self.objective = dict(tasks), Objective(tasks)
         self.weight, self.decay, self.mirror, self.strength = weight, decay, mirror, strength
         self.threshold, self.mix, self.small, self.align = threshold, mix, small, align
         self.ramp, self.norms = ramp, norms
+        self.views = SelfSupervisedDepth(tasks, photometric=video, octaves=octaves, dark=dark) if video else None
         self.teacher: Teacher | None = None
 
     def attach(self, model: MultiTaskModel) -> None:
@@ -67,6 +74,9 @@ class SelfTraining(Step):
         known = [self._recoloured(self._canonical(model, batch), unlabelled) for batch in labelled]
         own = [self._own(batch, self.teacher.label(batch), known) for batch in unlabelled]
         supervised, taught = self._losses(model, known, own)
+        if self.views is not None:
+            between = self.views(model, {str(place): batch for place, batch in enumerate(unlabelled)})
+            supervised = _with(supervised, between)
         return self._sum(supervised, taught, self._shares(own), self.weight * self._grown(model))
 
     def updated(self, model: MultiTaskModel, done: float) -> None:
@@ -187,6 +197,17 @@ class SelfTraining(Step):
 def _parts(batches: list[Batch]) -> list[float]:
     sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in batches]
     return [size / sum(sizes) for size in sizes]
+
+
+def _with(supervised: Report, between: Report) -> Report:
+    """And what views of a sample say of each other."""
+    others = [each.others for each in (supervised, between) if each.others is not None]
+    return replace(
+        supervised,
+        total=supervised.total + between.total,
+        parts=supervised.parts | between.parts,
+        others=torch.stack(others).sum() if others else None,
+    )
 
 
 def _slice(predictions: Predictions, part: slice) -> Predictions:

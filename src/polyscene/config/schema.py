@@ -110,7 +110,8 @@ class Data(Strict):
     @model_validator(mode="after")
     def _cropped(self) -> Data:
         if self.crop and any(part > whole for part, whole in zip(self.crop, self.size, strict=True)):
-            raise ValueError(f"crop: {self.crop[0]}x{self.crop[1]} is no part of the size {self.size[0]}x{self.size[1]}")
+            part, whole = ("x".join(map(str, each)) for each in (self.crop, self.size))
+            raise ValueError(f"crop: {part} is no part of the size {whole}")
         if self.crop and self.augment.name != "polyscene":
             raise ValueError(f"crop: a setting of the recipe polyscene; {self.augment.name} is as published")
         return self
