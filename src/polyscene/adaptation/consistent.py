@@ -34,8 +34,8 @@ class Consistent(Supervised):
     def __init__(
         self,
         tasks: Mapping[str, Task],
-        depth_normals: Amount = 0.5,
-        segmentation_edges: Amount = 0.5,
+        depth_normals: Amount = 0.1,
+        segmentation_edges: Amount = 0.1,
         where: Where = "missing",
         learns: Learns = "unlabelled",
     ) -> None:
