@@ -193,3 +193,35 @@ def test_sources_refuse_what_has_nothing_in_common(tmp_path: Path) -> None:
         sources.build(data(root), {"semseg": SemanticSegmentation(classes=("sky", "road"))}, seed=0)
     cut_short(root / "rgb" / "frame_0.png")  # found when read, not before
     assert sources.build(data(root), TASKS, seed=0).train["tiny"]
+
+
+def test_samples_with_rare_classes_come_oftener_and_the_same_at_every_number() -> None:
+    """Of ten samples one shows the rare class: half of the draws are by class, half of these or more by the rare."""
+
+    class Few(Dataset):
+        name = "few"
+        tasks = {"semseg": SemanticSegmentation(classes=("common", "rare", "absent"))}
+
+        def __len__(self) -> int:
+            return 10
+
+        def read(self, index: int) -> Sample:
+            ids = torch.zeros(1, 1, 4, 8, dtype=torch.long)
+            ids[..., :1, :2] = int(index == 7)
+            camera = Camera(torch.eye(3)[None], torch.eye(4)[None], torch.zeros(1, dtype=torch.bool))
+            targets = {"semseg": Target(ids, torch.ones(1, 1, 4, 8, dtype=torch.bool))} if self.tasks else {}
+            return Sample(
+                torch.zeros(1, 3, 4, 8), targets, camera, torch.ones(1, dtype=torch.bool), "few", (str(index),)
+            )
+
+    few = Few()
+    drawn, again, plain = (
+        Loader(few, few.tasks, 40, lambda sample, *_: sample, seed=3, workers=0, rare=share)
+        for share in (0.5, 0.5, 0.0)
+    )
+    told = drawn.number(5).meta
+    assert told == again.number(5).meta and told != plain.number(5).meta
+    counts = [list(loader.number(5).meta).count("7") for loader in (plain, drawn)]
+    assert counts[0] == 4 and counts[1] > 14
+    with pytest.raises(ValueError, match="labels no classes"):
+        Loader(few.only(()), {}, 2, lambda sample, *_: sample, seed=3, rare=0.5)

@@ -80,3 +80,6 @@ def test_a_source_is_labelled_or_not() -> None:
     config["data"]["target"] = {"photographs": {**config["data"]["train"]["toy"], "tasks": ["depth"]}}
     with pytest.raises(ValidationError, match="photographs: labels of a target are not read"):
         type(toy.config(Path("run"))).model_validate(config)
+    config["data"]["target"] = {"photographs": {**config["data"]["train"]["toy"], "rare": 0.5}}
+    with pytest.raises(ValidationError, match="leave out tasks, classes and rare"):
+        type(toy.config(Path("run"))).model_validate(config)

@@ -78,7 +78,8 @@ class Source(Strict):
     """One data set in the mixture. ``tasks`` keeps only some of its labels; ``classes`` renames its classes to the
     model's, by name (the rest becomes invalid and is listed); ``augment`` takes the place of ``data.augment``. Of more
     than ``limit`` samples so many are drawn, by the run's seed where they are trained on, and a smaller ``limit`` draws
-    among those of a larger one."""
+    among those of a larger one. The share ``rare`` of training samples is drawn among those that show a
+    rare class (``data.rare``)."""
 
     dataset: Part
     batch: Count = 8
@@ -86,6 +87,7 @@ class Source(Strict):
     classes: dict[str, str] | None = None
     augment: Augment | None = None
     limit: Count | None = None
+    rare: Share = 0.0
 
 
 class Data(Strict):
@@ -120,8 +122,10 @@ class Data(Strict):
     def _apart(self) -> Data:
         if both := sorted(set(self.train) & set(self.target)):
             raise ValueError(f"{', '.join(both)}: named in train and in target; give each source a name of its own")
-        if labelled := [name for name, source in self.target.items() if source.tasks or source.classes]:
-            raise ValueError(f"{', '.join(labelled)}: labels of a target are not read; leave out tasks and classes")
+        if labelled := [name for name, source in self.target.items() if source.tasks or source.classes or source.rare]:
+            raise ValueError(
+                f"{', '.join(labelled)}: labels of a target are not read; leave out tasks, classes and rare"
+            )
         return self
 
 

@@ -16,13 +16,14 @@ import torch
 from torch import Generator, Tensor
 
 from polyscene.data.base import BadSample, Dataset
+from polyscene.data.rare import RareClasses
 from polyscene.data.threads import single_threaded_pool
 from polyscene.tasks import Task
 from polyscene.types import Batch, Sample, collate
 
 Transform = Callable[[Sample, Mapping[str, Task], Generator], Sample]
 Item = TypeVar("Item")
-ORDER, DRAW = 0, 1  # what a random stream is for
+ORDER, DRAW, RARE = 0, 1, 2  # what a random stream is for
 
 
 class LoadError(RuntimeError):
@@ -34,7 +35,8 @@ class Loader:
 
     ``transform(sample, tasks, generator)`` draws from the sample's own generator. ``workers`` threads read ahead.
     A ``BadSample`` is raised where the batch is asked for, or (``on_bad_sample="skip"``) replaced by the next good one
-    in the data set and noted in ``bad``, by file.
+    in the data set and noted in ``bad``, by file. The share ``rare`` of training samples is drawn by ``RareClasses``
+    instead of in order.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Loader:
         shuffle: bool = True,
         workers: int = 1,
         on_bad_sample: Literal["error", "skip"] = "error",
+        rare: float = 0.0,
     ) -> None:
         if len(dataset) == 0:
             raise ValueError(f"{dataset.name} has no samples")
         self.dataset, self.tasks, self.batch, self.transform, self.seed = dataset, tasks, batch, transform, seed
         self.shuffle, self.workers, self.on_bad_sample = shuffle, workers, on_bad_sample
         self.bad: dict[str, str] = {}
+        self.rare, self._rare_classes = rare, RareClasses(dataset) if rare else None
         self._order = lru_cache(maxsize=4)(self._permutation)
 
     @property
@@ -94,6 +98,9 @@ class Loader:
     def _drawn(self, position: int) -> Sample:
         epoch, place = divmod(position, len(self.dataset))
         first = int(self._order(epoch)[place])
+        chance = _generator(self.seed, RARE, position)
+        if self._rare_classes is not None and float(torch.rand((), generator=chance)) < self.rare:
+            first = self._rare_classes.draw(chance)
         for step in range(len(self.dataset)):
             index = (first + step) % len(self.dataset)
             sample = self._sample(index, _generator(self.seed, DRAW, position))

@@ -137,7 +137,8 @@ def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = Fal
         chosen = Drawn(joined, source.limit, stream if shuffle else 0) if source.limit else joined
         if source.limit and len(joined) < source.limit:
             notes.append(f"{name}: has {len(joined)} samples, fewer than its limit of {source.limit}")
-        return Loader(chosen, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample)
+        rare = source.rare if shuffle else 0.0
+        return Loader(chosen, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample, rare)
 
     train = {name: loader(name, source, augment(source), True) for name, source in data.train.items()}
     target = {name: loader(name, source, augment(source), True, labels=False) for name, source in data.target.items()}
