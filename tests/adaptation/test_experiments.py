@@ -118,7 +118,7 @@ def test_the_table(tmp_path: Path, runner: ModuleType) -> None:
             record = {"kind": "evaluate", "step": 1, "score": 0, "figures": figures}
             (run / "metrics.jsonl").write_text(json.dumps(record) + "\n")
             done.setdefault(arm, []).append(run)
-    table = runner.table("streets_to_camvid", runner.SETTINGS["streets_to_camvid"], done, 100)
+    table = runner.table("streets_to_camvid", runner.SETTINGS["streets_to_camvid"], done, 100, 50)
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["source only"] == ["2", "30.00 ± 2.83", ""]
     assert rows["DenseMTL"][-1] == "10" and rows["best"][-1] == "50" and rows["oracle"][-1] == ""

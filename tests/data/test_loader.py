@@ -199,8 +199,9 @@ def test_samples_with_rare_classes_come_oftener_and_the_same_at_every_number() -
     """Of ten samples one shows the rare class: half of the draws are by class, half of these or more by the rare."""
 
     class Few(Dataset):
-        name = "few"
-        tasks = {"semseg": SemanticSegmentation(classes=("common", "rare", "absent"))}
+        def __init__(self) -> None:
+            self.name, task = "few", SemanticSegmentation(classes=("common", "rare", "absent"))
+            self.tasks = {task.name: task}
 
         def __len__(self) -> int:
             return 10

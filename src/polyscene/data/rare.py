@@ -11,9 +11,9 @@ LEAST = 0.0005  # of a sample's pixels, for a class to count as shown
 
 
 class RareClasses:
-    """Draws a class, the likelier the rarer (its share of all pixels to the power of -1/2), then one of the samples that
-    show it (after Hoyer et al., DAFormer, CVPR 2022). By the first task that has classes, all labels of which are read
-    once; ``ValueError`` if there is none."""
+    """Draws a class, the likelier the rarer (its share of all pixels to the power of -1/2), then one of the samples
+    that show it (after Hoyer et al., DAFormer, CVPR 2022). By the first task that has classes, all labels of which are
+    read once; ``ValueError`` if there is none."""
 
     def __init__(self, dataset: Dataset) -> None:
         name = next((name for name, task in dataset.tasks.items() if task.classes), None)
