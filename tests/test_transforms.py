@@ -264,11 +264,18 @@ def test_a_padded_evaluation_keeps_every_pixel() -> None:
 
 
 def test_training_windows_of_pictures_that_cover_the_size() -> None:
-    """A crop a third as high as the size is a third of the field of view, in as many pixels."""
-    wide = {"size": (96, 128), "crop": (32, 64), "augment": {"zoom": (1.0, 1.0001), "strength": 0.0, "mirror": False}}
-    training = transforms.training(Data.model_validate(wide))
-    assert isinstance(training, transforms.Augment)
-    assert training.size == (32, 64) and training.zoom == pytest.approx((3.0, 3.0003))
+    """Pixels are as large as those of the whole, whatever the shape of the crop; where it is cut differs."""
+    wide = {"size": (96, 128), "crop": (32, 64), "augment": {"zoom": (1.0, 1.0), "strength": 0.0, "mirror": False}}
+    for size, crop in (((96, 128), (32, 64)), ((96, 128), (48, 64)), ((48, 96), (48, 48))):
+        training = transforms.training(Data.model_validate({**wide, "size": size, "crop": crop}))
+        sample = scene((96, 192) if crop == (48, 48) else (192, 256))
+        seen = [training(sample, TASKS, torch.Generator().manual_seed(seed)) for seed in range(4)]
+        assert tuple(seen[0].images.shape[-2:]) == crop
+        focal = sample.camera.intrinsics[..., 0, 0] / 2
+        assert all(torch.allclose(one.camera.intrinsics[..., 0, 0], focal) for one in seen)
+        assert len({float(one.camera.intrinsics[0, 0, 2]) for one in seen}) == 4
+    with pytest.raises(ValidationError, match="leave out `fit: stretch`"):
+        Data.model_validate({**wide, "fit": "stretch"})
     with pytest.raises(ValidationError, match="crop: 200x64 is no part of the size 96x128"):
         Data.model_validate({**wide, "crop": (200, 64)})
     with pytest.raises(ValidationError, match="crop: a setting of the recipe polyscene"):

@@ -21,7 +21,9 @@ from polyscene.data import DATASETS, description
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from polyscene.data.base import Dataset
     from polyscene.predict import Predictor
+    from polyscene.types import Sample
 
 RECIPE = Path(str(files("polyscene"))) / "configs" / "adapt.yaml"
 LENGTHS = {"steps", "epochs", "minutes"}
@@ -72,9 +74,9 @@ def run(file: Path, overrides: Sequence[str] = (), console: Console | None = Non
 def whole(data: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The configuration that a short form, whose paths are relative to ``folder``, stands for; one that is whole as it
     is. What else stands in the short form takes the place of the recipe's; of its length, so do ``overrides``."""
-    if "data" in data or "tasks" in data:
-        return dict(data)
     keys = Short.model_fields
+    if ("data" in data or "tasks" in data) and not set(keys) & set(data):
+        return dict(data)
     others = {key: value for key, value in data.items() if key not in keys}
     problems = [
         Problem((key,), words.unknown(key, [*keys, *Config.model_fields]), value)
@@ -100,7 +102,8 @@ def whole(data: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ()) 
             del full["data"][use]
         else:
             full["data"][use][name]["dataset"] = _dataset(wanted, folder, learnt)
-    given = {*others.get("training", {}), *(word.lstrip("-").removeprefix("training.") for word in overrides)}
+    typed = (word.lstrip("-").removeprefix("training.").partition("=")[0] for word in overrides)
+    given = {*(others.get("training") or {}), *typed}
     if given & LENGTHS:
         del full["training"]["minutes"]
     return _merged(full, others)
@@ -168,7 +171,7 @@ def draw(config: Config, start: str, out: Path) -> Path:
         dataset.prepare()
         count = max(1, SHOWN // len(config.data.target))
         for place in range(min(count, len(dataset))):
-            sample = dataset.read(place * len(dataset) // min(count, len(dataset)))
+            sample = _readable(dataset, place * len(dataset) // min(count, len(dataset)))
             known = sample.camera.intrinsics[0].numpy() if sample.camera.known[0] else None
             picture = (sample.images[0].movedim(0, -1) * 255).round().byte().numpy()
             facets = _compared(networks, picture, known)
@@ -176,6 +179,18 @@ def draw(config: Config, start: str, out: Path) -> Path:
     path = out / "before_after.png"
     panels.stack(rows).save(path)
     return path
+
+
+def _readable(dataset: Dataset, first: int) -> Sample:
+    """The sample ``first``, or the next that can be read. Training told which cannot."""
+    from polyscene.data.base import BadSample
+
+    for index in (*range(first, len(dataset)), *range(first)):
+        try:
+            return dataset.read(index)
+        except BadSample:
+            continue
+    raise ValueError(f"{dataset.name}: no sample of it can be read")
 
 
 def _compared(networks: list[Predictor], picture: Any, intrinsics: Any) -> list[Any]:

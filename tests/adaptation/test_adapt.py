@@ -13,6 +13,7 @@ from tests.training import toy
 
 from polyscene import adapt, cli, weights
 from polyscene.config import ConfigError
+from polyscene.data.photographs import Photographs
 from polyscene.training import loop
 
 
@@ -116,6 +117,28 @@ def test_mistakes(
     assert cli.main(["adapt", str(file), "--steps", "1"]) == 2
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error
+
+
+def test_any_key_of_a_configuration_may_stand_beside_the_three_lines(run: Path, photos: Path, tmp_path: Path) -> None:
+    more = {"data": {"workers": 2, "target": {"target": {"batch": 3}}}, "model": {"canonical_focal": 1.0}}
+    full = adapt.whole({"init": str(run), "source": "toy", "target": "photos", **more}, tmp_path)
+    assert full["data"]["workers"] == 2 and full["data"]["target"]["target"]["batch"] == 3
+    assert full["data"]["target"]["target"]["dataset"] == {"name": "photographs", "path": "photos"}
+    assert full["model"]["canonical_focal"] == 1.0 and full["model"]["encoder"]["name"] == "test_efficientnet"
+
+
+@pytest.mark.parametrize("typed", [["--steps", "2"], ["--steps=2"], ["--training.steps=2"]])
+def test_a_length_that_is_typed_takes_the_place_of_the_minutes(run: Path, tmp_path: Path, typed: list[str]) -> None:
+    short = {"init": str(run), "source": "toy", "target": "photos"}
+    assert "minutes" in adapt.whole(short, tmp_path)["training"]
+    assert "minutes" not in adapt.whole(short, tmp_path, typed)["training"]
+
+
+def test_pictures_that_cannot_be_read_are_not_drawn(photos: Path) -> None:
+    (photos / "0.jpg").write_bytes(b"no picture")
+    (photos / "2.jpg").write_bytes(b"no picture")
+    dataset = Photographs(photos)
+    assert {adapt._readable(dataset, first).meta[0] for first in range(3)} == {str(photos / "1.jpg")}
 
 
 def test_a_whole_configuration_needs_a_target(tmp_path: Path) -> None:

@@ -193,6 +193,27 @@ def test_a_collapsed_discriminator_is_told_once_and_at_the_end() -> None:
     assert any("discriminator of depth" in line and "lower method.lr" in line for line in step.remarks())
 
 
+def test_restored_discriminators_and_their_optimisers_are_where_the_network_is() -> None:
+    model, step = network(), Adversarial(network().tasks, channels=8)
+    step(model, batches())
+    step.updated(model, 0.1)
+    elsewhere = Adversarial(model.tasks, channels=8)
+    elsewhere.attach(network().to("meta"))
+    elsewhere.load_state_dict(step.state_dict())
+    for opponent in elsewhere.opponents.values():
+        slots = [slot["exp_avg"] for slot in opponent.optimiser.state.values()]
+        assert slots and all(tensor.is_meta for tensor in (*slots, *opponent.network.parameters(), opponent.running))
+
+
+def test_maps_are_of_full_precision() -> None:
+    model, step = network(), Adversarial(network().tasks, channels=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        given = batches()
+        predicted = [model(given["toy"].images, given["toy"].camera, given["toy"].present)]
+        assert predicted[0].final["depth"].dtype == torch.bfloat16
+        assert all(maps.dtype == torch.float32 for maps in step._maps(predicted, {}).values())
+
+
 def test_both_kinds_of_sources_are_needed() -> None:
     with pytest.raises(ValueError, match=r"data\.train and under data\.target"):
         Adversarial(network().tasks)(network(), {"toy": batches()["toy"]})

@@ -354,6 +354,19 @@ def test_a_resumed_training_is_the_same(batch: Batch, options: dict[str, Any]) -
         assert all(torch.equal(tensor, again.method.state_dict()[module][name]) for name, tensor in tensors.items())
 
 
+@pytest.mark.parametrize("options", [{"hidden": 0.1, "dark": 0.02, "exposure": True, "octaves": 2}, LEARNT])
+def test_cameras_keep_full_precision_in_mixed_precision(batch: Batch, options: dict[str, Any]) -> None:
+    step = SelfSupervisedDepth(METRES, **{**PLAIN, **options, "remember": 0.0})
+    told = Told(truth(batch))
+    torch.manual_seed(0)
+    plain = step(told, {"video": unlabelled(batch)}).total
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = step(told, {"video": unlabelled(batch)}).total
+    mixed.backward()
+    assert mixed.item() == pytest.approx(plain.item(), rel=0.05 if options == LEARNT else 1e-6)
+    assert told.scale.grad is not None and told.scale.grad.isfinite() and told.scale.grad != 0
+
+
 def _copied(part: Any) -> Any:
     return torch.utils._pytree.tree_map_only(Tensor, Tensor.clone, part)
 

@@ -160,6 +160,15 @@ def test_aligned_pictures_have_the_colours_of_others() -> None:
     assert torch.allclose(colour.align(like, like), like.clamp(0, 1), atol=1e-5)
 
 
+def test_mixed_precision_leaves_colours_alone() -> None:
+    torch.manual_seed(0)
+    pictures, like = torch.rand(2, 2, 3, 24, 24)
+    plain = colour.align(pictures, like), colour.blur(pictures, 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = colour.align(pictures, like), colour.blur(pictures, 1.0)
+    assert all(torch.equal(one, other) for one, other in zip(plain, mixed, strict=True))
+
+
 def test_disturbed_pictures_differ_each_in_its_own_way() -> None:
     torch.manual_seed(0)
     pictures = torch.rand(1, 3, 24, 24).expand(4, -1, -1, -1)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from polyscene.config import Data
-from polyscene.data import sources
+from polyscene.data import sources, video
 from polyscene.data.base import BadSample
 from polyscene.data.photographs import Photographs
 from polyscene.tasks import Depth
@@ -67,6 +67,30 @@ def test_frames_of_a_video_are_decoded_once(tmp_path: Path, monkeypatch: pytest.
     assert [round(float(found.read(index).images.mean()) * 255, -1) for index in range(len(found))] == [0, 80, 160]
     kept = {file: file.stat().st_mtime_ns for file in found.files}
     assert {file: file.stat().st_mtime_ns for file in Photographs(tmp_path / "walk.mp4", every=4).files} == kept
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYSCENE_CACHE", str(tmp_path / "cache"))
+    film(tmp_path / "walk.mp4", 4)
+    lost: set[int] = {1}
+
+    class Torn:
+        def __init__(self, whole: cv2.VideoCapture) -> None:
+            self.whole, self.number = whole, -1
+
+        def grab(self) -> bool:
+            self.number += 1
+            return self.whole.grab()
+
+        def retrieve(self) -> tuple[bool, object]:
+            return (False, None) if self.number in lost else self.whole.retrieve()
+
+    opened = video.opened
+    monkeypatch.setattr(video, "opened", lambda path: Torn(opened(path)))
+    assert [file.stem for file in Photographs(tmp_path / "walk.mp4").files] == ["000000", "000002", "000003"]
+    lost |= {0, 2}
+    with pytest.raises(ValueError, match="not one frame can be decoded"):
+        Photographs(tmp_path / "walk.mp4", every=2).prepare()
 
 
 @pytest.mark.parametrize(

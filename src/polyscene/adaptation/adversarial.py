@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from polyscene.adaptation.discriminator import Opponent
 from polyscene.decoders.blocks import resize
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
-from polyscene.ranges import Amount, Count, Positive
+from polyscene.ranges import Amount, Count, Decay, Positive
 from polyscene.tasks import Task
 from polyscene.tasks.belief import evidence
-from polyscene.training.step import Step, average, divide, merge
+from polyscene.training.step import Step, average, divide, merge, portions
 from polyscene.types import Batch, Predictions, Report, Target
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
 LOOKS = 50  # updates between looks at whether a discriminator has collapsed
 
 
@@ -46,6 +44,10 @@ class Adversarial(Step):
         self.settings = channels, lr, (betas[0], betas[1]), poly
         self.opponents: dict[str, Opponent] = {}
         self.collapsed: set[str] = set()  # of which it was told
+        self.device = torch.device("cpu")
+
+    def attach(self, model: MultiTaskModel) -> None:
+        self.device = next(model.parameters()).device
 
     def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report:
         labelled, unlabelled = (merge(part.values()) for part in divide(batches))
@@ -57,7 +59,7 @@ class Adversarial(Step):
             self.objective(predictions, batch, _scale(model, batch))
             for predictions, batch in zip(predicted, labelled, strict=True)
         ]
-        supervised = average(reports, _shares(labelled))
+        supervised = average(reports, portions(labelled))
         known = self._maps(predicted, labels)
         unknown = self._maps([model(batch.images, batch.camera, batch.present) for batch in unlabelled], labels)
         fooled, parts = [], dict(supervised.parts)
@@ -90,14 +92,14 @@ class Adversarial(Step):
         self.opponents = {}
         for name, kept in state.items():
             first = next(tensor for tensor in kept["network"].values() if tensor.ndim == 4)
-            self.opponents[name] = Opponent(first.shape[1], *self.settings)
+            self.opponents[name] = Opponent(first.shape[1], *self.settings, self.device)
             self.opponents[name].restore(kept)
 
     def _opponent(self, name: str, maps: Tensor) -> Opponent:
         """Made when the first maps come: decoders say what they predict early only then."""
         if name not in self.opponents:
-            self.opponents[name] = Opponent(maps.shape[1], *self.settings)
-        return self.opponents[name].to(maps.device)
+            self.opponents[name] = Opponent(maps.shape[1], *self.settings, maps.device)
+        return self.opponents[name]
 
     def _labels(self, model: MultiTaskModel, labelled: list[Batch]) -> dict[str, Target]:
         """Of all pictures (b·v, c, h, w), as the network knows them."""
@@ -121,15 +123,10 @@ class Adversarial(Step):
             scales += [(f" {one.name}", one.maps, one.tasks) for one in predictions.auxiliary]
             for scale, maps, tasks in scales:
                 for name, raw in maps.items():
-                    grown = resize(raw.flatten(0, 1), size)
+                    grown = resize(raw.flatten(0, 1).float(), size)
                     found.setdefault(f"{name}{scale}", []).append(evidence(tasks[name], grown, labels.get(name)))
         return {name: torch.cat(maps) for name, maps in found.items()}
 
 
 def _scale(model: MultiTaskModel, batch: Batch) -> Tensor:
     return model.focal_scale(batch.camera, batch.images.shape[-1])
-
-
-def _shares(groups: list[Batch]) -> list[float]:
-    sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in groups]
-    return [size / sum(sizes) for size in sizes]

@@ -17,12 +17,13 @@ def align(pictures: Pictures, like: Pictures) -> Pictures:
     one by one (Reinhard et al., 2001, in a linear space)."""
     change = pictures.new_tensor(OPPONENT)
     back = torch.linalg.inv(change)
-    mine, theirs = (torch.einsum("ij,njhw->nihw", change, each) for each in (pictures, like))
-    (spread, mean), (other_spread, other_mean) = (
-        torch.std_mean(each, (-2, -1), keepdim=True) for each in (mine, theirs)
-    )
-    gain = (other_spread / spread.clamp_min(1e-3)).clamp(1 / STRONGEST, STRONGEST)
-    return torch.einsum("ij,njhw->nihw", back, (mine - mean) * gain + other_mean).clamp(0, 1)
+    with torch.autocast(pictures.device.type, enabled=False):
+        mine, theirs = (torch.einsum("ij,njhw->nihw", change, each) for each in (pictures, like))
+        (spread, mean), (other_spread, other_mean) = (
+            torch.std_mean(each, (-2, -1), keepdim=True) for each in (mine, theirs)
+        )
+        gain = (other_spread / spread.clamp_min(1e-3)).clamp(1 / STRONGEST, STRONGEST)
+        return torch.einsum("ij,njhw->nihw", back, (mine - mean) * gain + other_mean).clamp(0, 1)
 
 
 def disturb(pictures: Pictures, strength: float) -> Pictures:
@@ -49,4 +50,5 @@ def blur(pictures: Pictures, sigma: float) -> Pictures:
     kernel = (-0.5 * (places / sigma).square()).exp()
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
     padded = F.pad(pictures, (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)
+    with torch.autocast(pictures.device.type, enabled=False):
+        return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)

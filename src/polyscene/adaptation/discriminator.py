@@ -34,17 +34,20 @@ class Opponent:
     """A discriminator and its own Adam, of rate ``lr`` that falls by ``poly``. ``running`` averages the share of
     patches that it tells right and its loss, per ``updates``."""
 
-    def __init__(self, in_channels: int, channels: int, lr: float, betas: tuple[float, float], poly: float) -> None:
-        self.network = PatchDiscriminator(in_channels, channels)
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        lr: float,
+        betas: tuple[float, float],
+        poly: float,
+        device: torch.device | None = None,
+    ) -> None:
+        self.network = PatchDiscriminator(in_channels, channels).to(device)
         self.lr, self.poly = lr, poly
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr, betas)
-        self.running = torch.zeros(2)
+        self.running = torch.zeros(2, device=device)
         self.updates = 0
-
-    def to(self, device: torch.device) -> Opponent:
-        self.network.to(device)
-        self.running = self.running.to(device)
-        return self
 
     def fooled(self, maps: Tensor) -> Tensor:
         """The loss of the network whose ``maps``, of unlabelled pictures, should be taken for labelled ones'. The

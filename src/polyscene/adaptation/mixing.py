@@ -18,7 +18,7 @@ def half_of_the_classes(
 ) -> Bool[Tensor, "n 1 h w"]:
     """The pixels of a random half of the classes that each picture shows (ClassMix; Olsson et al., WACV 2021), by the
     first task that has classes; of the half that shows least in the share ``small`` of the pictures. Those of a random
-    box, half of the picture, where no task has classes. Labels are (n, c, h, w)."""
+    box, at most half of the picture, where no task has classes. Labels are (n, c, h, w)."""
     for name, target in targets.items():
         found = regions(tasks[name], target)
         if found is not None:

@@ -132,7 +132,8 @@ def pair(batch: Batch, first: bool = False, learnt: Motion | None = None, dark: 
         return None
     if learnt is None:
         poses = batch.camera.world_from_camera
-        motions = torch.linalg.inv(poses[:, other]) @ poses[:, one]
+        with torch.autocast(poses.device.type, enabled=False):
+            motions = torch.linalg.inv(poses[:, other]) @ poses[:, one]
     else:
         motions = _found(batch.images, ways, learnt)
     clean = None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from polyscene.adaptation import colour
@@ -17,12 +16,10 @@ from polyscene.adaptation.self_supervised_depth import SelfSupervisedDepth
 from polyscene.adaptation.teacher import Labels, Teacher
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
-from polyscene.ranges import Amount, Count, Share
+from polyscene.ranges import Amount, Count, Decay, Share
 from polyscene.tasks import Task
-from polyscene.training.step import Step, average, divide, merge
+from polyscene.training.step import Step, average, divide, merge, portions
 from polyscene.types import Batch, Predictions, Report, Target
-
-Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SelfTraining(Step):
@@ -34,8 +31,9 @@ class SelfTraining(Step):
     ``mix``: a half of the classes of a labelled picture is pasted onto each, with all labels (Tranheden et al., DACS,
     WACV 2021), in the share ``small`` of the pictures that of which least is seen. ``align``: the share of labelled
     pictures that are given the colours of an unlabelled one first. ``ramp``: the share of the training in which
-    ``weight`` grows from zero. ``norms``: batch norms see labelled and unlabelled pictures ``joint`` or ``apart``; with
-    ``target``, apart, and remember those of unlabelled pictures alone. ``video``: besides, depth must explain one view
+    ``weight`` grows from zero. ``norms``: batch norms see labelled and unlabelled pictures ``joint`` (where
+    samples of both have as many views) or ``apart``; with ``target``, apart, and remember those of unlabelled pictures
+    alone. ``video``: besides, depth must explain one view
     of an unlabelled sample by another, where cameras are known; ``octaves``, ``dark``: see ``SelfSupervisedDepth``.
     """
 
@@ -150,7 +148,7 @@ class SelfTraining(Step):
         if self.norms == "joint" and [one.images.shape[1] for one in known] == [one.images.shape[1] for one in own]:
             pairs = [self._together(model, one, other) for one, other in zip(known, own, strict=True)]
             return tuple(
-                average(list(reports), _parts(batches))
+                average(list(reports), portions(batches))
                 for reports, batches in zip(zip(*pairs, strict=True), (known, own), strict=True)
             )  # type: ignore[return-value]
         if self.norms == "target":
@@ -158,7 +156,7 @@ class SelfTraining(Step):
                 supervised = [self._one(model, batch) for batch in known]
         else:
             supervised = [self._one(model, batch) for batch in known]
-        return average(supervised, _parts(known)), average([self._one(model, batch) for batch in own], _parts(own))
+        return average(supervised, portions(known)), average([self._one(model, batch) for batch in own], portions(own))
 
     def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
         return self.objective(model(batch.images, batch.camera, batch.present), batch)
@@ -192,11 +190,6 @@ class SelfTraining(Step):
             added | {name: share + added.get(name, 0) for name, share in supervised.shares.items()},
             supervised.others,
         )
-
-
-def _parts(batches: list[Batch]) -> list[float]:
-    sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in batches]
-    return [size / sum(sizes) for size in sizes]
 
 
 def _with(supervised: Report, between: Report) -> Report:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from polyscene.model import MultiTaskModel
 from polyscene.objective import Objective
 from polyscene.tasks import Task
-from polyscene.training.step import Step, average, merge
+from polyscene.training.step import Step, average, merge, portions
 from polyscene.types import Batch, Predictions, Report
 
 
@@ -21,9 +21,7 @@ class Supervised(Step):
 
     def __call__(self, model: MultiTaskModel, batches: dict[str, Batch]) -> Report:
         groups = merge(batches.values())
-        reports = [self._one(model, batch) for batch in groups]
-        sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in groups]
-        return average(reports, [size / sum(sizes) for size in sizes])
+        return average([self._one(model, batch) for batch in groups], portions(groups))
 
     def _one(self, model: MultiTaskModel, batch: Batch) -> Report:
         return self.judge(model, model(batch.images, batch.camera, batch.present), batch)

@@ -14,7 +14,8 @@ from polyscene.model import MultiTaskModel
 from polyscene.tasks import Task
 from polyscene.tasks.belief import belief, consensus
 from polyscene.training.ema import Ema
-from polyscene.types import Batch, Camera, Target
+from polyscene.training.step import merge
+from polyscene.types import Batch, Target
 
 Labels = dict[str, tuple[Tensor, Tensor]]
 """By task: a value (b, v, c, h, w), as the network knows it (depth in its own camera), and a confidence (b, v, 1, h, w)
@@ -34,12 +35,12 @@ class Teacher:
 
     @torch.no_grad()
     def label(self, batch: Batch) -> Labels:
-        batch = replace(batch, targets={})
-        looks = [batch, transforms.hflip(batch, {})] if self.mirror else [batch]
-        raw = self.model(
-            torch.cat([look.images for look in looks]), _together([look.camera for look in looks]),
-            torch.cat([look.present for look in looks]),
-        ).final  # fmt: skip
+        looks = [replace(batch, targets={})]
+        if self.mirror:
+            with torch.autocast(batch.images.device.type, enabled=False):  # cameras would be rounded, too
+                looks.append(transforms.hflip(looks[0], {}))
+        (both,) = merge(looks)
+        raw = self.model(both.images, both.camera, both.present).final
         found = {}
         for name, task in self.model.tasks.items():
             first, *others = belief(task, raw[name].float()).chunk(len(looks))
@@ -59,11 +60,3 @@ class Teacher:
 
 def _mirrored(task: Task, value: Tensor) -> Tensor:
     return task.hflip(Target(value, torch.ones_like(value[..., :1, :, :], dtype=torch.bool))).value
-
-
-def _together(cameras: list[Camera]) -> Camera:
-    return Camera(
-        torch.cat([camera.intrinsics for camera in cameras]),
-        torch.cat([camera.world_from_camera for camera in cameras]),
-        torch.cat([camera.known for camera in cameras]),
-    )

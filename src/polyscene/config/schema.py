@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from polyscene.ranges import Amount, Count, Positive, Share
+from polyscene.ranges import Amount, Count, Decay, Positive, Share
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
 Fit = Literal["cover", "pad", "stretch"]
 """Pictures resized to cover the size, cut and padded as large as they are, or resized to it whatever their aspect."""
 Recipe = Literal["polyscene", "invpt", "mtlpt_nyuv2", "mtlpt_pascal", "dense_mtl", "mtan"]
@@ -116,6 +115,8 @@ class Data(Strict):
             raise ValueError(f"crop: {part} is no part of the size {whole}")
         if self.crop and self.augment.name != "polyscene":
             raise ValueError(f"crop: a setting of the recipe polyscene; {self.augment.name} is as published")
+        if self.crop and self.fit == "stretch":
+            raise ValueError("crop: a window of pictures that are not stretched; leave out `fit: stretch`")
         return self
 
     @model_validator(mode="after")

@@ -176,19 +176,20 @@ def _length(video: Path) -> int:
 
 
 def extract(video: Path, work: Path, every: int) -> Path:
-    """The folder below ``work`` with every ``every``-th frame as a JPEG; it is there with all of them or not at all.
-    ``ValueError`` if none can be decoded."""
+    """The folder below ``work`` with every ``every``-th frame as a JPEG, but for those that cannot be
+    decoded; it is there with all of them or not at all. ``ValueError`` if it would be empty."""
     folder, part = work / "frames", work / "frames.part"
     if folder.is_dir():
         return folder
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    capture, number = opened(video), 0
+    capture, number, kept = opened(video), 0, 0
     while capture.grab():
         if number % every == 0:
-            cv2.imwrite(str(part / f"{number:06d}.jpg"), capture.retrieve()[1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+            decoded, frame = capture.retrieve()
+            kept += decoded and cv2.imwrite(str(part / f"{number:06d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 95])
         number += 1
-    if not number:
+    if not kept:
         raise ValueError(f"{video}: not one frame can be decoded; convert it (to MP4 with H.264), or copy it again")
     os.replace(part, folder)
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +51,12 @@ def divide(batches: dict[str, Batch]) -> tuple[dict[str, Batch], dict[str, Batch
     """Those of labelled and of unlabelled sources."""
     labelled = {name: batch for name, batch in batches.items() if batch.targets}
     return labelled, {name: batch for name, batch in batches.items() if name not in labelled}
+
+
+def portions(batches: Sequence[Batch]) -> list[float]:
+    """Of all their pictures, those of each."""
+    sizes = [batch.images.shape[0] * batch.images.shape[1] for batch in batches]
+    return [size / sum(sizes) for size in sizes]
 
 
 def merge(batches: Iterable[Batch]) -> list[Batch]:

@@ -68,6 +68,8 @@ class Augment:
     ``zoom_depth`` is the field's habit of dividing depth by the zoom, for networks that know no focal length: to them
     a picture twice as large was taken from half as far. It is done where the camera is unknown, and there only. A known
     camera's focal length grows instead, and depth stays true; ``canonical_focal`` then does the same to what is learnt.
+
+    With ``whole`` (h, w), ``size`` is a window, anywhere, of images that cover ``whole`` at the zoom.
     """
 
     size: tuple[int, int]
@@ -76,11 +78,13 @@ class Augment:
     strength: float = 1.0
     zoom_depth: bool = False
     fit: Fit = "cover"
+    whole: tuple[int, int] | None = None
 
     def __call__(self, sample: Sample, tasks: Tasks, generator: torch.Generator) -> Sample:
         draw, x, y, side = torch.rand(4, generator=generator).tolist()
-        zoom = math.exp(math.log(self.zoom[0]) + draw * (math.log(self.zoom[1]) - math.log(self.zoom[0])))
-        placed = (x, y) if self.zoom[1] > 1 else (0.5, 0.5)
+        least, most = (self._larger(sample) * bound for bound in self.zoom)
+        zoom = math.exp(math.log(least) + draw * (math.log(most) - math.log(least)))
+        placed = (x, y) if most > 1 or self.whole else (0.5, 0.5)
         sample = cover(sample, tasks, self.size, zoom, placed, fit=self.fit)
         if self.zoom_depth:
             nearer = torch.where(sample.camera.known, 1.0, zoom)
@@ -92,6 +96,14 @@ class Augment:
         if self.strength > 0:
             sample = replace(sample, images=photometric(sample.images, generator, self.strength))
         return sample
+
+    def _larger(self, sample: Sample) -> float:
+        """How many times larger an image that covers ``whole`` is than one that covers ``size``."""
+        if self.whole is None or self.fit != "cover":
+            return 1.0
+        image = sample.images.shape[-2:]
+        covers = [max(part / full for part, full in zip(size, image, strict=True)) for size in (self.whole, self.size)]
+        return covers[0] / covers[1]
 
 
 @dataclass(frozen=True)
@@ -116,11 +128,8 @@ def training(data: Data, relative: bool = False) -> Augment | Follow:
     """What ``data.augment`` says; ``relative``: the network has a canonical focal length."""
     if data.augment.name != "polyscene":
         return Follow(data.augment.name, data.size, relative)
-    fit, settings = data.fit or "cover", data.augment.model_dump(exclude={"name"})
-    if data.crop and fit == "cover":
-        more = max(whole / part for whole, part in zip(data.size, data.crop, strict=True))
-        settings["zoom"] = tuple(more * bound for bound in data.augment.zoom)
-    return Augment(data.crop or data.size, **settings, fit=fit)
+    settings = data.augment.model_dump(exclude={"name"})
+    return Augment(data.crop or data.size, **settings, fit=data.fit or "cover", whole=data.crop and data.size)
 
 
 def testing(data: Data, labels: Literal["own", "network"] | None = None) -> Centre:
