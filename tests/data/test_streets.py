@@ -17,7 +17,7 @@ import polyscene
 from polyscene.data.rooms.labels import Labels, labels
 from polyscene.data.rooms.scene import View
 from polyscene.data.streets import buildings, camera, layout, people, plants, posts, vehicles
-from polyscene.data.streets.dataset import Streets
+from polyscene.data.streets.dataset import Streets, painted
 from polyscene.data.streets.record import Recipe
 from polyscene.data.streets.render import Tracer, picture, prepare, radiance
 from polyscene.data.streets.scene import CLASSES, Course, Street
@@ -275,3 +275,17 @@ def test_the_recipe_names_the_folder() -> None:
     assert recipe.key() != Recipe(1, 2, SMALL, "fast").key()
     with pytest.raises(RuntimeError, match="changed"):
         Recipe(0, 2, SMALL, "fast", code="older").render(0)
+
+
+def test_painted_outlines_close_what_shows_through_a_crown_but_not_what_stands_before_it() -> None:
+    sky, tree, pole = (CLASSES.index(name) for name in ("sky", "tree", "pole"))
+    classes, depth = np.full((96, 96), sky), np.zeros((96, 96), np.float32)
+    classes[20:60, 20:60], depth[20:60, 20:60] = tree, 20.0
+    classes[30:32, 20:60], depth[30:32, 20:60] = sky, 0.0
+    classes[20:60, 40:42], depth[20:60, 40:42] = pole, 10.0
+    found = painted(classes, depth)
+    assert (found[30:32, 22:38] == tree).all()  # sky between branches
+    assert (found[22:58, 40:42] == pole).all()  # nearer than the crown
+    far = np.ones_like(classes, bool)
+    far[18:62, 18:62] = False
+    assert (found[far] == sky).all()
