@@ -21,6 +21,7 @@ SMALLER = {
     "scenes: 100": "scenes: 1",
     "size: [192, 256]": "size: [64, 96]",
     "--scenes 4": "--scenes 1",
+    "polyscene adapt mine.yaml": "polyscene adapt mine.yaml --steps 2",
 }
 TINY_DEMO = [
     "--data.size", "[64, 96]",
@@ -93,7 +94,8 @@ def test_commands_and_snippets_in_their_order(tmp_path: Path, monkeypatch: pytes
     shutil.copy(samples / "chelsea.jpg", "photo.jpg")
     make_folder(Path("my_data"))
     Path("my_data/polyscene.yaml").unlink()
-    Path("my.yaml").write_text(smaller(blocks("yaml")[0]))
+    for name, block in zip(("my.yaml", "mine.yaml"), blocks("yaml"), strict=True):
+        Path(name).write_text(smaller(block))
 
     for command in COMMANDS:
         if not command.startswith("polyscene "):
