@@ -175,7 +175,7 @@ def draw(config: Config, start: str, out: Path) -> Path:
             known = sample.camera.intrinsics[0].numpy() if sample.camera.known[0] else None
             picture = (sample.images[0].movedim(0, -1) * 255).round().byte().numpy()
             facets = _compared(networks, picture, known)
-            rows.append(panels.compose(facets, columns=len(facets) // 2, width=240))
+            rows.append(panels.compose(facets, columns=len(facets), width=240))
     path = out / "before_after.png"
     panels.stack(rows).save(path)
     return path
@@ -194,15 +194,13 @@ def _readable(dataset: Dataset, first: int) -> Sample:
 
 
 def _compared(networks: list[Predictor], picture: Any, intrinsics: Any) -> list[Any]:
-    """What the two see in a photograph, a row each, depth in the same colours."""
+    """A photograph, and every facet of it as the two see it, side by side and in the same colours."""
     from polyscene import panels
 
     before, after = (network(picture, intrinsics) for network in networks)
-    shared = [name for name in after.values if name in before.values]
-    facets = []
-    for scene, when in ((before, "before"), (after, "after")):
-        facets.append(panels.Facet("photograph", picture))
-        for name in shared:
-            limits = after.tasks[name].limits(panels.as_tensor(after.values[name]))
+    facets = [panels.Facet("photograph", picture)]
+    for name in (name for name in after.values if name in before.values):
+        limits = after.tasks[name].limits(panels.as_tensor(after.values[name]))
+        for scene, when in ((before, "before"), (after, "after")):
             facets.append(panels.facet(scene.tasks[name], scene.values[name], f"{name}, {when}", limits))
     return facets
