@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from _turns import least
 
 from polyscene.config import Part, Training
 from polyscene.model import create_model
@@ -61,17 +61,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128))
     parser.add_argument("--batch", type=int, default=8)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     steps = {method: step(method, options.batch, tuple(options.size)) for method in METHODS}
-    least = dict.fromkeys(METHODS, float("inf"))
-    for round_ in range(options.rounds + 1):
-        for method, update in steps.items():
-            began = time.process_time()
-            update()
-            if round_:  # the first warms up
-                least[method] = min(least[method], time.process_time() - began)
-    for method, seconds in least.items():
-        ratio = round(seconds / least["supervised"], 2)
+    found = least(steps, options.rounds)
+    for method, seconds in found.items():
+        ratio = round(seconds / found["supervised"], 2)
         print(json.dumps({"method": method, "ms": round(1000 * seconds), "of a supervised step": ratio}), flush=True)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from _turns import least
 
 from polyscene.config import Part, Training
 from polyscene.geometry.camera import assumed_intrinsics
@@ -63,18 +63,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=6)
     parser.add_argument("--views", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     count = max(1, options.pictures // options.views)
     steps = {arm: step(arm, count, options.views, tuple(options.size)) for arm in ARMS}
-    least = dict.fromkeys(ARMS, float("inf"))
-    for round_ in range(options.rounds + 1):
-        for arm, update in steps.items():
-            began = time.process_time()
-            update()
-            if round_:  # the first warms up
-                least[arm] = min(least[arm], time.process_time() - began)
-    for arm, seconds in least.items():
-        ratio = round(seconds / least["supervised"], 2)
+    found = least(steps, options.rounds)
+    for arm, seconds in found.items():
+        ratio = round(seconds / found["supervised"], 2)
         print(json.dumps({"arm": arm, "ms": round(1000 * seconds), "of a supervised step": ratio}), flush=True)
 
 
