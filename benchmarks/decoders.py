@@ -1,4 +1,5 @@
-"""Decoders beside their public code, xTAM beside its materialised form: time and peak memory, one image, one thread.
+"""Decoders beside their public code, xTAM beside its materialised form: time and peak memory, one image, one thread;
+two images for mtan, cross_stitch and nddr, whose DeepLab heads normalise a map of one pixel over the batch.
 
 One JSON line a row: python benchmarks/decoders.py NAME [--reference DIR] [--bf16] [--size H W], of mti_net, pad_net,
 pap, invpt, atrc, mtan, cross_stitch, nddr, propagation and xtam. Forward and backward; the time is the least of several
@@ -48,6 +49,7 @@ ENCODERS = {
     "invpt": "vit_base_patch16_384",
 }
 ORDERS = {name: ("", ", channels_last") if name != "invpt" else ("",) for name in ENCODERS}
+IMAGES = dict.fromkeys(("mtan", "cross_stitch", "nddr"), 2)
 CHANNELS = 128
 """Of the maps that xTAM exchanges and PAP propagates."""
 
@@ -77,7 +79,7 @@ def network(name: str, decoder: str, checkout: str | None, size: tuple[int, int]
     made = getattr(_public, decoder)(checkout, size, encoder) if whose == "public" else ours(decoder, size, encoder)
     layout = torch.channels_last if order else torch.contiguous_format
     model, outputs = made[0].train().to(memory_format=layout), made[1]
-    images = torch.rand(1, 3, *size).contiguous(memory_format=layout)
+    images = torch.rand(IMAGES.get(decoder, 1), 3, *size).contiguous(memory_format=layout)
 
     def run() -> tuple[float, float]:
         start = time.process_time()
