@@ -48,6 +48,21 @@ def test_values_have_the_shape_of_labels(task: Task) -> None:
 
 
 @every_task
+def test_what_is_decided_of_soft_values_is_the_value(task: Task) -> None:
+    raw = torch.randn(2, 1, task.channels, 4, 5, generator=torch.Generator().manual_seed(1))
+    soft = task.soft(raw)
+    assert soft.shape[-3] == (len(task.classes) or task.value_channels) and soft.is_floating_point()
+    torch.testing.assert_close(task.decide(soft), task.activate(raw))
+    mixed = task.decide((soft + soft.flip(-1)) / 2)
+    assert mixed.shape == (2, 1, task.value_channels, 4, 5)
+
+
+def test_normals_decided_of_a_mean_are_of_unit_length() -> None:
+    mean = torch.tensor([0.5, 0.0, -0.5])[:, None, None]
+    torch.testing.assert_close(Normals().decide(mean).flatten(), torch.tensor([0.5**0.5, 0.0, -(0.5**0.5)]))
+
+
+@every_task
 def test_the_loss_is_zero_with_a_gradient_where_nothing_is_valid(task: Task) -> None:
     raw = torch.randn(2, 1, task.channels, 8, 10, requires_grad=True)
     known = label(task)

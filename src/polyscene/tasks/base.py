@@ -85,6 +85,10 @@ class Task(ABC):
         """Raw output -> value with gradient: of classes, their probabilities (..., c, h, w)."""
         return self.activate(raw)
 
+    def decide(self, value: Tensor) -> Tensor:
+        """Soft value, as it is or enlarged or averaged, -> value: ``decide(soft(raw))`` is ``activate(raw)``."""
+        return value
+
     @abstractmethod
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         """Mean over valid pixels; zero, with gradient, if there are none."""

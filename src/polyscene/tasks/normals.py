@@ -54,6 +54,9 @@ class Normals(Task):
     def activate(self, raw: Tensor) -> Tensor:
         return F.normalize(raw, dim=-3, eps=1e-6)
 
+    def decide(self, value: Tensor) -> Tensor:
+        return F.normalize(value, dim=-3, eps=1e-6)
+
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         return losses.angular(raw, target.value, target.valid, self.l1_share)
 

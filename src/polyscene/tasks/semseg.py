@@ -60,6 +60,9 @@ class SemanticSegmentation(Task):
     def soft(self, raw: Tensor) -> Tensor:
         return raw.softmax(-3)
 
+    def decide(self, value: Tensor) -> Tensor:
+        return value.argmax(-3, keepdim=True)
+
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         raw, classes, valid = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
         weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
