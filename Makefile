@@ -1,10 +1,11 @@
-# make demo | test | check     Everything happens in .venv, which is made on first use.
+# make demo | starter | docs | test | check     Everything happens in .venv, which is made on first use.
 PYTHON ?= python3
 VENV ?= .venv
+DEVICE ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test check install
+.PHONY: demo starter docs test check install
 install: $(STAMP)
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,6 +14,12 @@ $(STAMP): pyproject.toml
 
 demo: install
 	$(BIN)/polyscene demo
+
+starter: install # two hours on two cores; DEVICE=cuda where there is one
+	$(BIN)/python experiments/starter/run --device $(DEVICE)
+
+docs: install
+	$(BIN)/mkdocs build --strict --quiet
 
 test: install
 	$(BIN)/python -m pytest -n 2

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
+STARTER = Path(__file__).parent / "starter"
+HUB = "hub:"
 LIMIT = 100_000_000  # bytes of header that the format allows
 INNER = {"running_mean", "running_var", "num_batches_tracked", "mean", "std"}  # buffers, not parameters
 
@@ -46,13 +48,26 @@ def part_of(tensor: str) -> str:
 
 
 def locate(name: str | Path) -> Path:
-    """A path, or the name of a run in ``runs/``; ``starter`` is the network that ``polyscene demo`` trained there."""
-    places = [Path(name), RUNS / ("demo" if str(name) == "starter" else name)]
-    for place in places:
+    """A path, the name of a run in ``runs/``, ``starter``, the network that comes with the package, or one of the
+    Hugging Face hub, ``hub:USER/NAME``, which is downloaded."""
+    if str(name).startswith(HUB):
+        from polyscene import hub
+
+        return hub.fetch(str(name).removeprefix(HUB))
+    for place in (places := _places(name)):
         if place.exists():
             return place
     tried = " nor ".join(map(str, dict.fromkeys(places)))
-    raise FileNotFoundError(f"no weights at {tried}; `polyscene demo` trains the starter network in a few minutes")
+    raise FileNotFoundError(f"no weights at {tried}; `starter` comes with the package, hub:USER/NAME is downloaded")
+
+
+def there(name: str | Path) -> bool:
+    """Whether ``locate`` finds it on this machine."""
+    return any(place.exists() for place in _places(name))
+
+
+def _places(name: str | Path) -> list[Path]:
+    return [Path(name), STARTER] if str(name) == "starter" else [Path(name), RUNS / name]
 
 
 def find(path: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -144,6 +145,28 @@ class MultiTaskModel(nn.Module):
         self.regularizer = None
         self.parts = {**self.parts, "regularizer": None}
         return self
+
+    def save_pretrained(self, directory: str | Path, **facts: Any) -> None:
+        """Writes weights, description and model card (see ``card.write``); ``facts`` must be JSON."""
+        from polyscene import card, weights
+
+        facts = {"parameters": sum(each.numel() for each in self.parameters()), **facts}
+        weights.save(self, directory, **facts)
+        (Path(directory) / card.FILE).write_text(card.write(self.describe(), facts), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> MultiTaskModel:
+        """In inference mode: ``starter``, a run, a folder or a file of weights; else, of the form ``USER/NAME``, one
+        of the Hugging Face hub. Raises ``FileNotFoundError`` and ``weights.BadWeights``."""
+        from polyscene import hub, info, weights
+
+        return weights.load(name if info.there(name) else hub.fetch(str(name).removeprefix(info.HUB), revision))[0]
+
+    def push_to_hub(self, repo: str, private: bool = False, token: str | None = None, **facts: Any) -> str:
+        """``save_pretrained`` to ``USER/NAME`` of the Hugging Face hub; the address."""
+        from polyscene import hub
+
+        return hub.push(self, repo, private, token, **facts)
 
     def describe(self) -> dict[str, Any]:
         """All that ``from_description`` needs to build it again, as JSON."""

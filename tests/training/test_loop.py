@@ -199,12 +199,12 @@ def test_init_lists_what_does_not_fit_on_both_sides(tmp_path: Path) -> None:
     assert re.search(r"init: \d+ of this network start afresh: .*semseg", told)
 
 
-def test_the_starter_is_what_the_demo_trained(tmp_path: Path, monkeypatch) -> None:
+def test_init_takes_a_run_by_its_name(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="polyscene demo"):
-        run(toy.config(tmp_path / "one", evaluate=False, steps=1, init="starter"))
+    with pytest.raises(FileNotFoundError, match="no weights at demo nor runs/demo"):
+        run(toy.config(tmp_path / "one", evaluate=False, steps=1, init="demo"))
     run(toy.config(tmp_path / "runs/demo", evaluate=False, steps=1))
-    assert "tensors taken over" in run(toy.config(tmp_path / "two", evaluate=False, steps=1, init="starter"))
+    assert "tensors taken over" in run(toy.config(tmp_path / "two", evaluate=False, steps=1, init="demo"))
 
 
 def test_an_interrupt_in_an_evaluation_leaves_at_once(tmp_path: Path, monkeypatch) -> None:
