@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import glob
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+HEIF = frozenset((".heic", ".heif"))
+SUFFIXES = HEIF | {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"}
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF")  # others may start programs, as EPS does
+LARGEST = 50_000_000  # pixels; a larger picture is reduced
+DECODED = 128_000_000  # pixels that are decoded at most; JPEG is reduced while it is decoded, so that it may have more
+DECODED_JPEG = 1_000_000_000
 FILM_DIAGONAL = 43.2666  # mm, of the 24 x 36 frame that "35 mm equivalent" refers to
+WILD = frozenset("*?[")
 Source = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -21,20 +30,31 @@ class BadPicture(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """``pixels``: (h, w, 3) uint8 RGB, upright. ``focal``: pixels, where the file tells it."""
+    """``pixels``: (h, w, 3) uint8 RGB, upright. ``focal``: pixels, where the file tells it. ``size``: (h, w) that the
+    file has, larger than that of ``pixels`` where it was reduced."""
 
     pixels: np.ndarray
     name: str = "picture"
     focal: float | None = None
+    size: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if not all(self.size):
+            object.__setattr__(self, "size", self.pixels.shape[:2])
+
+    @property
+    def reduced(self) -> bool:
+        return self.size != self.pixels.shape[:2]
 
 
 def read(source: Source) -> Picture:
     """A path, PIL image, array (h, w[, 1 | 3 | 4]) or tensor (1 | 3 | 4, h, w). Arrays and tensors are 8 or 16 bit
-    integers, or floats in [0, 1]. Transparency is laid over white. Raises ``BadPicture``."""
+    integers, or floats in [0, 1]. Transparency is laid over white; of an animation the first frame is taken; files of
+    more than 50 million pixels are reduced. Whatever a file holds, nothing but ``BadPicture`` is raised."""
     if isinstance(source, str | Path):
         return _file(Path(source))
     if isinstance(source, Image.Image):
-        return _image(source, "picture")
+        return _guarded(source, "image", "picture")
     if isinstance(source, Tensor):
         array = source.detach().cpu().numpy()
         if array.ndim == 3:
@@ -45,30 +65,32 @@ def read(source: Source) -> Picture:
     raise BadPicture(f"cannot read a picture from {type(source).__name__}: give a path, PIL image, array or tensor")
 
 
-def find(inputs: Iterable[str | Path], leave_out: Path | None = None) -> list[tuple[Path, Path]]:
-    """Picture files below ``inputs`` (files, or folders searched through), each with the name it has below the input
-    it was found in, suffix dropped unless two files would then share the name. A file given by name is kept whatever
-    its suffix; what lies in the folder ``leave_out`` is not looked at. ``FileNotFoundError`` names a missing input."""
+def find(
+    inputs: Iterable[str | Path], leave_out: Path | None = None, suffixes: Collection[str] = SUFFIXES
+) -> list[tuple[Path, Path]]:
+    """Files with one of ``suffixes`` below ``inputs`` (files, folders searched through, or patterns such as
+    ``shots/**/left_*.jpg``), each with the name it has below the input it was found in, suffix dropped unless two files
+    would then share the name. A file given by name is kept whatever its suffix; hidden files and what lies in the
+    folder ``leave_out`` are not looked at. ``FileNotFoundError`` names a missing input."""
     found: list[tuple[Path, Path]] = []
-    for entry in map(Path, inputs):
-        if entry.is_dir():
-            files = sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            kept = [path for path in files if leave_out is None or leave_out.resolve() not in path.resolve().parents]
-            found += [(path, path.relative_to(entry)) for path in kept]
-        elif entry.exists():
-            found.append((entry, Path(entry.name)))
+    for entry in inputs:
+        path = Path(entry)
+        if path.is_dir():
+            found += _below(path, path.rglob("*"), leave_out, suffixes)
+        elif path.exists():
+            found.append((path, Path(path.name)))
+        elif WILD & set(str(entry)):
+            matches = map(Path, glob.glob(str(entry), recursive=True))
+            found += _below(_fixed(path), matches, leave_out, suffixes)
         else:
             raise FileNotFoundError(f"{entry}: no such file or folder")
     once: dict[Path, tuple[Path, Path]] = {}
     for path, name in found:
         once.setdefault(path.resolve(), (path, name))
-    found = list(once.values())
-    taken: dict[Path, int] = {}
-    for _, name in found:
-        taken[name.with_suffix("")] = taken.get(name.with_suffix(""), 0) + 1
+    taken = Counter(name.with_suffix("") for _, name in once.values())
     named: list[tuple[Path, Path]] = []
     used: set[Path] = set()
-    for path, name in found:
+    for path, name in once.values():
         stem = name.with_suffix("") if taken[name.with_suffix("")] == 1 else name.with_name(name.name.replace(".", "_"))
         unique, count = stem, 1
         while unique in used:
@@ -79,38 +101,115 @@ def find(inputs: Iterable[str | Path], leave_out: Path | None = None) -> list[tu
     return named
 
 
+def _below(
+    folder: Path, files: Iterable[Path], leave_out: Path | None, suffixes: Collection[str]
+) -> list[tuple[Path, Path]]:
+    kept = []
+    for path in sorted(files):
+        wanted = path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if wanted and (leave_out is None or leave_out.resolve() not in path.resolve().parents):
+            kept.append((path, path.relative_to(folder)))
+    return kept
+
+
+def _fixed(pattern: Path) -> Path:
+    """The folder that a pattern starts from."""
+    while WILD & set(str(pattern)):
+        pattern = pattern.parent
+    return pattern
+
+
 def _file(path: Path) -> Picture:
     if not path.exists():
         raise BadPicture(f"{path}: no such file")
     if path.is_dir():
         raise BadPicture(f"{path}: is a folder; give the pictures in it, or use `polyscene predict {path} --out DIR`")
+    formats = [*FORMATS, "HEIF"] if path.suffix.lower() in HEIF and _heif(path) else FORMATS
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _image(image, path.stem, str(path))
+        image = _opened(path, formats)
+    except UnidentifiedImageError:
+        why = f"none of {', '.join(formats)}" if path.stat().st_size else "empty"
+        raise _bad(path, ValueError(why)) from None
     except BadPicture:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadPicture(f"{path}: cannot be read as a picture ({error}); replace or remove the file") from error
+    except Exception as error:  # what the decoders of damaged files raise has no end
+        raise _bad(path, error) from error
+    with image:
+        return _guarded(image, str(path), path.stem)
 
 
-def _image(image: Image.Image, name: str, where: str = "image") -> Picture:
-    return Picture(rgb(ImageOps.exif_transpose(image), where), name, _focal(image))
+def _opened(path: Path, formats: Iterable[str]) -> Image.Image:
+    """Not decoded yet. ``BadPicture`` if it has too many pixels to be."""
+    try:
+        image = Image.open(path, formats=list(formats))
+    except Image.DecompressionBombError:
+        try:
+            image = JpegImagePlugin.JpegImageFile(path)
+        except SyntaxError:
+            raise BadPicture(f"{path}: has more than {DECODED // 10**6} million pixels; reduce it") from None
+    sequential = image.format == "JPEG" and not image.info.get("progressive")
+    limit = DECODED_JPEG if sequential else DECODED
+    if math.prod(image.size) > limit:
+        width, height = image.size
+        raise BadPicture(f"{path}: {width}x{height} are more than {limit // 10**6} million pixels; reduce it")
+    return image
+
+
+def _heif(path: Path) -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise BadPicture(f"{path}: HEIC needs pillow-heif: pip install pillow-heif, or save it as JPEG") from None
+    register_heif_opener()
+    return True
+
+
+def _bad(where: object, error: Exception) -> BadPicture:
+    told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return BadPicture(f"{where}: cannot be read as a picture ({told}); replace or remove the file")
+
+
+def _guarded(image: Image.Image, where: str, name: str) -> Picture:
+    try:
+        return _image(image, name, where)
+    except BadPicture:
+        raise
+    except Exception as error:  # see _file
+        raise _bad(where, error) from error
+
+
+def _image(image: Image.Image, name: str, where: str) -> Picture:
+    full = max(image.size)
+    if math.prod(image.size) > LARGEST:  # JPEG's decoder reduces by itself, others take no notice
+        share = math.sqrt(LARGEST / 4 / math.prod(image.size))
+        image.draft(None, (int(image.width * share), int(image.height * share)))
+    try:
+        focal, upright = _focal(image), ImageOps.exif_transpose(image)
+    except Exception:  # a picture with damaged EXIF is a picture
+        focal, upright = None, image
+    pixels = rgb(upright, where)
+    factor = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / LARGEST))
+    if factor > 1:
+        pixels = np.asarray(Image.fromarray(pixels).reduce(factor))
+    share = max(pixels.shape[:2]) / max(upright.size)
+    times = full / max(upright.size)
+    size = round(upright.height * times), round(upright.width * times)
+    return Picture(pixels, name, focal and focal * share, size)
 
 
 def rgb(image: Image.Image, where: str = "image") -> np.ndarray:
     """(h, w, 3) uint8 of any kind of PIL image, as it lies. Raises ``BadPicture``, which says ``where``."""
     if image.mode.startswith("I;16"):
-        array = np.asarray(image).astype(np.uint16)
-    elif image.mode == "I":
-        array = np.asarray(image).clip(0, 65535).astype(np.uint16)
-    elif image.mode == "F":
-        array = np.asarray(image)
-    elif image.mode in ("LA", "PA", "La", "RGBa", "RGBA") or "transparency" in image.info:
-        array = np.asarray(image.convert("RGBA"))
-    else:
-        array = np.asarray(image.convert("RGB"))
-    return _rgb(array, where)
+        return _rgb(np.asarray(image).astype(np.uint16), where)
+    if image.mode == "I":
+        return _rgb(np.asarray(image).clip(0, 65535).astype(np.uint16), where)
+    if image.mode == "F":
+        return _rgb(np.asarray(image), where)
+    if image.mode in ("LA", "PA", "La", "RGBa", "RGBA") or "transparency" in image.info:
+        page = Image.new("RGBA", image.size, "white")
+        page.alpha_composite(image.convert("RGBA"))
+        image = page
+    return _rgb(np.asarray(image.convert("RGB")), where)
 
 
 def _rgb(array: np.ndarray, where: str) -> np.ndarray:
@@ -119,22 +218,18 @@ def _rgb(array: np.ndarray, where: str) -> np.ndarray:
         raise BadPicture(f"{where} of shape {array.shape} is a stack of pictures: give list(stack)")
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or not array.size:
         raise BadPicture(f"{where} of shape {array.shape}: a picture has 1, 3 or 4 channels and at least one pixel")
-    if array.dtype == np.uint8 and array.shape[-1] < 4:
-        return np.broadcast_to(array, (*array.shape[:2], 3)).copy()
     if array.dtype == np.uint16:
-        pixels = array / 65535
-    elif array.dtype == np.uint8:
-        pixels = array / 255
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise BadPicture(f"{where} of floats outside [0, 1]: divide by the largest value a pixel can have")
-        pixels = array
-    else:
+        array = (array * 255 + 0.5).astype(np.uint8)
+    elif array.dtype != np.uint8:
         raise BadPicture(f"{where} of {array.dtype}: give uint8, uint16, or floats in [0, 1]")
-    if pixels.shape[-1] == 4:
-        alpha = pixels[..., 3:]
-        pixels = pixels[..., :3] * alpha + 1 - alpha
-    return np.broadcast_to((pixels * 255 + 0.5).astype(np.uint8), (*pixels.shape[:2], 3)).copy()
+    if array.shape[-1] == 4:
+        alpha = array[..., 3:].astype(np.uint32)
+        array = ((array[..., :3] * alpha + (255 - alpha) * 255 + 127) // 255).astype(np.uint8)
+    return np.broadcast_to(array, (*array.shape[:2], 3)).copy()
 
 
 def _focal(image: Image.Image) -> float | None:
