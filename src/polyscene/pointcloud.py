@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,8 +74,15 @@ def mesh(depth: np.ndarray, intrinsics: np.ndarray, colour: np.ndarray, limit: i
     return surface
 
 
-def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 3.0, height: int = 520) -> Figure:
-    """Points (n, 3) in camera axes; ``colours``: (n, 3) uint8 by name, between which buttons choose."""
+def figure(
+    xyz: np.ndarray,
+    colours: Mapping[str, np.ndarray],
+    size: float = 3.0,
+    height: int = 520,
+    said: Sequence[str] | None = None,
+) -> Figure:
+    """Points (n, 3) in camera axes; ``colours``: (n, 3) uint8 by name, between which buttons choose. ``said``: what
+    each point says when pointed at."""
     from plotly import graph_objects as go
 
     spelt = {name: [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colour.tolist()] for name, colour in colours.items()}
@@ -84,7 +91,8 @@ def figure(xyz: np.ndarray, colours: Mapping[str, np.ndarray], size: float = 3.0
         y=xyz[:, 2].astype(np.float32),  # the figure's axes: right, away from us, up
         z=-xyz[:, 1].astype(np.float32),
         mode="markers",
-        hoverinfo="skip",
+        hoverinfo="skip" if said is None else "text",
+        hovertext=said,
         marker={"size": size, "color": next(iter(spelt.values())), "opacity": 1.0},
     )
     buttons = [

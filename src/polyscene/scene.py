@@ -83,11 +83,15 @@ class Scene:
         return Points(xyz.reshape(-1, 3)[chosen], self.image.reshape(-1, 3)[chosen])
 
     def figure(self, limit: int = 24_000, height: int = 520) -> Figure:
-        """An interactive point cloud of at most ``limit`` points, coloured by the photograph or by any facet."""
+        """An interactive point cloud of at most ``limit`` points, coloured by the photograph or by any facet; each says
+        its class and metres when pointed at."""
         chosen = pointcloud.even(pointcloud.continuous(self.depth), limit)
         colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in self.facets()}
         xyz = pointcloud.unproject(self.depth, self.intrinsics).reshape(-1, 3)[chosen]
-        return pointcloud.figure(xyz, colours, height=height)
+        named = [np.array(names)[self.values[task].reshape(-1)[chosen]] for task, names in self.classes.items()]
+        metres = [f"{depth:.2f} m" for depth in xyz[:, 2]]
+        said = [" · ".join(words) for words in zip(*named, metres, strict=True)]
+        return pointcloud.figure(xyz, colours, height=height, said=said)
 
     def _chosen(self, limit: int | None, seed: int) -> np.ndarray:
         index = np.flatnonzero(pointcloud.continuous(self.depth))
