@@ -25,6 +25,23 @@ class Points:
     colour: np.ndarray
 
 
+@dataclass(frozen=True)
+class Cloud:
+    """``xyz``: (n, 3) metres in camera axes. ``colours``: (n, 3) uint8 by facet. ``ids``: (n,) class ids by the tasks
+    that have ``classes``."""
+
+    xyz: np.ndarray
+    colours: Mapping[str, np.ndarray]
+    ids: Mapping[str, np.ndarray]
+    classes: Mapping[str, tuple[str, ...]]
+
+    def said(self) -> list[str]:
+        """What each point is and how far."""
+        named = [np.array(self.classes[task])[ids] for task, ids in self.ids.items()]
+        metres = [f"{depth:.2f} m" for depth in self.xyz[:, 2]]
+        return [" · ".join(words) for words in zip(*named, metres, strict=True)]
+
+
 def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """(h, w) metres -> (h, w, 3) points in camera axes."""
     points = camera.unproject(torch.from_numpy(depth).double()[None], torch.from_numpy(intrinsics).double())

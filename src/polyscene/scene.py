@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from polyscene import panels, pointcloud, tasks
-from polyscene.pointcloud import Points
+from polyscene.pointcloud import Cloud, Points
 from polyscene.tasks import Task
 
 if TYPE_CHECKING:
@@ -85,13 +85,19 @@ class Scene:
     def figure(self, limit: int = 24_000, height: int = 520) -> Figure:
         """An interactive point cloud of at most ``limit`` points, coloured by the photograph or by any facet; each says
         its class and metres when pointed at."""
+        cloud = self.cloud(limit)
+        return pointcloud.figure(cloud.xyz, cloud.colours, height=height, said=cloud.said())
+
+    def cloud(self, limit: int = 24_000, facets: Sequence[panels.Facet] | None = None) -> Cloud:
+        """Points on a regular grid of pixels, at most ``limit``, with the colours of ``facets`` (by default all).
+
+        Raises ``AttributeError`` if the network sees no depth."""
         chosen = pointcloud.even(pointcloud.continuous(self.depth), limit)
-        colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in self.facets()}
+        drawn = self.facets() if facets is None else facets
+        colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in drawn}
         xyz = pointcloud.unproject(self.depth, self.intrinsics).reshape(-1, 3)[chosen]
-        named = [np.array(names)[self.values[task].reshape(-1)[chosen]] for task, names in self.classes.items()]
-        metres = [f"{depth:.2f} m" for depth in xyz[:, 2]]
-        said = [" · ".join(words) for words in zip(*named, metres, strict=True)]
-        return pointcloud.figure(xyz, colours, height=height, said=said)
+        ids = {task: self.values[task].reshape(-1)[chosen] for task in self.classes}
+        return Cloud(xyz, colours, ids, self.classes)
 
     def _chosen(self, limit: int | None, seed: int) -> np.ndarray:
         index = np.flatnonzero(pointcloud.continuous(self.depth))
