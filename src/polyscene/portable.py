@@ -21,7 +21,8 @@ class Portable(nn.Module):
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
-        self.model = model.eval()
+        self.model = model
+        self.eval()
 
     @property
     def inputs(self) -> tuple[str, ...]:
