@@ -14,7 +14,7 @@ import yaml
 from tests import walls
 
 from polyscene import cli, comparison, tables, weights
-from polyscene.comparison import published
+from polyscene.comparison import page, published, samples
 from polyscene.evaluate.judgement import Judged, Judgement
 from polyscene.metrics.delta import delta
 from polyscene.model import create_model
@@ -107,12 +107,49 @@ def test_report_is_one_page_of_all_runs(
     assert "wall at 1.5 m" in page and "3 runs in all" in page
     style, sources = re.search(r"<style>(.*?)</style>", page, re.S), re.findall(r'src="(.*?)"', page)
     assert style and "url(" not in style[1]
-    assert len([each for each in sources if each.startswith("data:image/webp;base64,")]) == len(figures)
+    titles = re.findall(r"<figure><figcaption>(.*?)</figcaption>", page)
+    assert [title for title in titles if "error" not in title] == ["picture", "depth", "depth", "depth"] * 2
+    assert len([title for title in titles if re.fullmatch(r"depth error [\d.]+", title)]) == 2 * 2
+    assert "hard: " in page and "easy: " in page and "of the depth" in page
+    pictures = [each for each in sources if each.startswith("data:image/webp;base64,")]
+    assert len(pictures) == len(figures) + len(titles)
     assert not re.search(r'(href|src)="(https?:)?//', page.partition("<script>")[0])
     assert before == {path: path.stat().st_mtime_ns for path in runs.rglob("*")}, "looking changes nothing"
 
     assert cli.main(["report", str(runs / "both"), "--base", "none", "--out", str(out)]) == 2
     assert "'none' is none of the runs' names: both" in capsys.readouterr().err
+
+
+def test_hardest_is_what_the_base_gets_most_wrong(tmp_path: Path) -> None:
+    run = tmp_path / "base"
+    loop.train(walls.config(run, "base", 0))
+    found = samples.extremes(comparison.compare([run]), shown=1)
+    assert found and found.judged == 2
+    (worst,), (best,) = found.worst, found.best
+    wrong = {each.name: each.errors(found.tasks, "base")["depth"] for each in (worst, best)}
+    assert wrong[worst.name] > wrong[best.name]
+    seen, truth = worst.seen["base"]["depth"], worst.truth["depth"].value
+    assert wrong[worst.name] == pytest.approx(float(((seen - truth).abs() / truth).mean()))
+    assert worst.scene(found.tasks, "base").depth.shape == walls.SIZE
+
+
+def test_classes_are_bars_of_all_arms(tmp_path: Path) -> None:
+    runs = [make(tmp_path, name, seed, 40.0 + seed, 2.0) for name in ("base", "new") for seed in range(2)]
+    assert "Class by class" not in page.page(comparison.compare(runs), None)
+    for run in runs:
+        card = weights.read_card(run)
+        card["facts"]["metrics"]["val"]["semseg"] |= {"IoU wall": 70.0, "IoU lamp": 10.0 + 4 * int(run.name[-1])}
+        weights.save(weights.load(run)[0], run / "best", **card["facts"])
+    drawn = page.page(comparison.compare(runs), None)
+    assert "Class by class" in drawn and '"x": ["wall", "lamp"]' in drawn
+    assert drawn.count('"y": [70.0, 12.0]') == 2 and '"array": [0.0, 2.83]' in drawn
+
+
+def test_hardness_weighs_tasks_alike_and_skips_what_is_unlabelled() -> None:
+    errors = [{"depth": 0.1, "normals": 30.0}, {"depth": 0.3, "normals": 10.0}, {"normals": 40.0}, {}]
+    usual = {"depth": 0.2, "normals": 80 / 3}
+    expected = [(0.5 + 30 / usual["normals"]) / 2, (1.5 + 10 / usual["normals"]) / 2, 40 / usual["normals"], 1.0]
+    assert samples._hardness(errors).tolist() == pytest.approx(expected)
 
 
 def judge(run: Path, protocol: str, miou: float | None, source: str = "val") -> None:

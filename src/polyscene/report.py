@@ -126,7 +126,7 @@ def page(report: Report) -> str:
         _curves(report.curves, plots),
         _comparisons(report.comparisons, report.comparisons_note),
         _photos(report.photos, report.photos_note),
-        _clouds(report.clouds, plots),
+        clouds(report.clouds, plots),
         footer(report.command, report.facts, report.config),
     ]
     return document(report.title, sections, plots)
@@ -172,7 +172,7 @@ class Plots:
 
 def _header(report: Report) -> str:
     headlines = [result for table in report.tables[:1] for result in table.results if result.headline]
-    hero = _strip(_predictions(report.comparisons[0])) if report.comparisons else ""
+    hero = strip(_predictions(report.comparisons[0])) if report.comparisons else ""
     tiles = "".join(
         f'<div class="tile"><span class="what">{escape(result.task)} {escape(result.figure)}</span>'
         f"<b>{_number(result.value)}<small>{escape(result.unit)}</small></b><span>{_against(result)}</span></div>"
@@ -291,9 +291,9 @@ def _comparisons(comparisons: Sequence[Comparison], note: str) -> str:
     shared = _shared_limits(comparisons)
     rows = []
     for number, one in enumerate(comparisons, 1):
-        predicted = _strip(_predictions(one, shared), titles=number == 1)
+        predicted = strip(_predictions(one, shared), titles=number == 1)
         rows.append(f'<div class="pair"><span>network</span>{predicted}</div>')
-        rows.append(f'<div class="pair"><span>truth</span>{_strip(_truths(one, shared), titles=False)}</div><h3></h3>')
+        rows.append(f'<div class="pair"><span>truth</span>{strip(_truths(one, shared), titles=False)}</div><h3></h3>')
     return (
         f'<section><h2>Prediction and truth</h2><p class="note">{escape(note)}</p>'
         f"{_key(comparisons, shared)}{''.join(rows)}</section>"
@@ -347,18 +347,19 @@ def _key(comparisons: Sequence[Comparison], limits: Mapping[str, dict[str, float
 def _photos(photos: Sequence[Scene], note: str) -> str:
     if not photos:
         return ""
-    strips = "".join(f"<h3>{escape(scene.name)}</h3>{_strip(scene.facets(), legends=True)}" for scene in photos)
+    strips = "".join(f"<h3>{escape(scene.name)}</h3>{strip(scene.facets(), legends=True)}" for scene in photos)
     return f'<section><h2>Photographs</h2><p class="note">{escape(note)}</p>{strips}</section>'
 
 
-def _strip(facets: Iterable[Facet], titles: bool = True, legends: bool = False) -> str:
+def strip(facets: Iterable[Facet], titles: bool = True, legends: bool = False, columns: int | None = None) -> str:
+    """Pictures in a row."""
     facets = list(facets)
     figures = "".join(
         f"<figure>{f'<figcaption>{escape(item.title)}</figcaption>' if titles and item.title else ''}"
         f"{draw_picture(item)}{draw_legend(item.legend, 6) if legends else ''}</figure>"
         for item in facets
     )
-    return f'<div class="strip" style="--columns:{len(facets)}">{figures}</div>'
+    return f'<div class="strip" style="--columns:{columns or len(facets)}">{figures}</div>'
 
 
 def draw_picture(item: Facet, width: int = 420) -> str:
@@ -391,13 +392,13 @@ def draw_legend(legend: Legend, most: int | None = None) -> str:
     return "".join(parts)
 
 
-def _clouds(clouds: Sequence[tuple[str, Figure]], plots: Plots) -> str:
-    if not clouds:
+def clouds(figures: Sequence[tuple[str, Figure]], plots: Plots) -> str:
+    if not figures:
         return ""
     drawn = "".join(
         f'<div class="cloud{"" if number else " wide"}">'
         f"{plots.place(figure, scrollZoom=True)}<p>{escape(caption)}</p></div>"
-        for number, (caption, figure) in enumerate(clouds)
+        for number, (caption, figure) in enumerate(figures)
     )
     return (
         '<section><h2>In three dimensions</h2><p class="note">Predicted depth, unprojected. Drag to turn, scroll to '

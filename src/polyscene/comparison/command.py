@@ -12,9 +12,10 @@ from polyscene import parts, tables
 from polyscene.comparison import Comparison, compare, find
 from polyscene.comparison.page import gallery, page
 from polyscene.comparison.published import read
+from polyscene.comparison.samples import extremes
 
 FORMATS: Mapping[str, Callable[[Comparison, str], str]] = {
-    "html": lambda comparison, command: page(comparison, gallery(comparison), command),
+    "html": lambda comparison, command: page(comparison, gallery(comparison), extremes(comparison), command),
     "md": lambda comparison, _: comparison.markdown(),
     "tex": lambda comparison, _: comparison.latex(),
     "csv": lambda comparison, _: comparison.csv(),

@@ -39,6 +39,8 @@ class Task(ABC):
     classes: tuple[str, ...] = ()
     value_channels: ClassVar[int] = 1
     unit: ClassVar[str] = ""
+    error_unit: ClassVar[str] = "difference"
+    worst: ClassVar[float] = 1.0  # the error that is drawn darkest
 
     @property
     @abstractmethod
@@ -89,6 +91,10 @@ class Task(ABC):
         """Soft value, as it is or enlarged or averaged, -> value: ``decide(soft(raw))`` is ``activate(raw)``."""
         return value
 
+    def align(self, value: Tensor, like: Tensor) -> Tensor:
+        """A soft value, brought to agree with another of the same pixels in what a cut-out of a picture cannot tell."""
+        return value
+
     @abstractmethod
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         """Mean over valid pixels; zero, with gradient, if there are none."""
@@ -113,6 +119,10 @@ class Task(ABC):
     def metres(self, target: Target) -> Target | None:
         """The depth that a label measures, for tasks that do."""
         return None
+
+    def error(self, value: Tensor, truth: Tensor) -> Tensor:
+        """(..., 1, h, w) how far a value is from the true one at each pixel, in ``error_unit``."""
+        return (value.float() - truth.float()).abs().mean(-3, keepdim=True)
 
     # -- between views -------------------------------------------------------------------------------------------------
     def carry(self, value: Tensor, way: Correspondence) -> Target:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -41,6 +42,8 @@ class Depth(Task):
     variance_focus: Share = 0.5
     gradient: Amount = 0.5
     unit: ClassVar[str] = "m"
+    error_unit: ClassVar[str] = "share of the depth"
+    worst: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         if self.encoding not in get_args(Encoding):
@@ -69,6 +72,10 @@ class Depth(Task):
         if self.encoding == "metres":
             return raw
         return self._log(raw).clamp(math.log(self.near) - 1, math.log(self.far) + 1).exp()
+
+    def align(self, value: Tensor, like: Tensor) -> Tensor:
+        """To the other's scale: by the median ratio."""
+        return value * (like.clamp_min(1e-3) / value.clamp_min(1e-3)).median()
 
     def _log(self, raw: Tensor) -> Tensor:
         """Raw output -> log metres, unbounded where the encoding is: beyond a bound, losses have no gradient."""
@@ -114,9 +121,12 @@ class Depth(Task):
         found = 1 / way.linear(1 / value.clamp_min(1e-3))
         return Target(way.points(found)[..., 2:, :, :], way.smooth)
 
+    def error(self, value: Tensor, truth: Tensor) -> Tensor:
+        return (value - truth).abs() / truth.clamp_min(1e-3)
+
     def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
         """``AbsRel``: the difference over the view's own depth."""
-        return {"AbsRel": summed((own - carried.value).abs() / own.clamp_min(1e-3), carried.valid)}
+        return {"AbsRel": summed(self.error(carried.value, own), carried.valid)}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """The mean depth, which minimises the RMSE."""
@@ -133,13 +143,10 @@ class Depth(Task):
 
     def draw(self, value: Tensor, **limits: Any) -> Tensor:
         """Near is bright; ``low`` and ``high`` in metres fix the range, else ``limits`` of this value do."""
-        from matplotlib import colormaps
-
         limits = limits or self.limits(value)
         low, high = 1 / limits["high"], 1 / limits["low"]
         inverse = (1 / value[0].clamp_min(1e-3) - low) / (high - low)
-        shades = colormaps["inferno"](inverse.clamp(0, 1).cpu().numpy())[..., :3]
-        return torch.from_numpy((shades * 255).astype("uint8"))
+        return _shades()[(inverse.nan_to_num().clamp(0, 1) * 255).round().long().cpu()]
 
     def legend(self, value: Tensor, **limits: Any) -> Legend:
         """A bar in metres, even in inverse depth as the colours are."""
@@ -148,6 +155,15 @@ class Depth(Task):
         digits = 1 if limits["high"] - limits["low"] >= 0.3 else 2
         ticks = tuple((place, f"{1 / inverse[round(place * 127)]:.{digits}f} m") for place in (0.0, 0.5, 1.0))
         return Legend(ramp=self.draw(1 / inverse[None, None], **limits), ticks=ticks)
+
+
+@cache
+def _shades() -> Tensor:
+    """(256, 3) uint8, far to near."""
+    import cv2
+
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    return torch.from_numpy(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1].copy())
 
 
 def inverse_linear(metres: Any) -> Any:

@@ -26,6 +26,8 @@ class Normals(Task):
     l1_share: Share = 0.5
     value_channels: ClassVar[int] = 3
     unit: ClassVar[str] = "unit vector"
+    error_unit: ClassVar[str] = "degrees"
+    worst: ClassVar[float] = 60.0
 
     @property
     def channels(self) -> int:
@@ -67,9 +69,12 @@ class Normals(Task):
         """Turned into the one view's axes."""
         return Target(F.normalize(way.turned(way.linear(value)), dim=-3, eps=1e-6), way.smooth)
 
+    def error(self, value: Tensor, truth: Tensor) -> Tensor:
+        return angles(value, truth)[..., None, :, :]
+
     def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
         """``angle``: in degrees."""
-        return {"angle": summed(angles(own, carried.value)[..., None, :, :], carried.valid)}
+        return {"angle": summed(self.error(own, carried.value), carried.valid)}
 
     def constant(self, targets: list[Target]) -> Tensor:
         """The normalised mean normal."""

@@ -33,6 +33,7 @@ class SemanticSegmentation(Task):
     class_weights: tuple[float, ...] = ()
     balance: Share = 0.0
     unit: ClassVar[str] = "class id"
+    error_unit: ClassVar[str] = "another class"
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -61,7 +62,7 @@ class SemanticSegmentation(Task):
         return raw.softmax(-3)
 
     def decide(self, value: Tensor) -> Tensor:
-        return value.argmax(-3, keepdim=True)
+        return value.max(-3, keepdim=True).indices  # argmax, 5 times as fast on a CPU
 
     def loss(self, raw: Tensor, target: Target) -> Tensor:
         raw, classes, valid = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
@@ -74,6 +75,9 @@ class SemanticSegmentation(Task):
 
     def metric(self, protocol: Protocol | str = "polyscene") -> Metric:
         return MeanIoU(self.classes, protocols.find(protocol).segmentation)
+
+    def error(self, value: Tensor, truth: Tensor) -> Tensor:
+        return (value != truth).float()
 
     def agreement(self, own: Tensor, carried: Target) -> dict[str, Tensor]:
         """``agreement``: percent of the pixels that are of the same class."""
