@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -126,6 +127,28 @@ def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "sta
     return predict_paths(list(inputs), out, weights, device).exit_code
 
 
+def app(
+    weights: tuple[str, ...] = ("starter",),
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+) -> None:
+    """Serve a web page: drop a photo, see every facet of it and turn it in 3D.
+
+    Args:
+        weights: one or more that a visitor chooses between: runs, folders of weights, .safetensors files.
+        host: the address to listen at; 0.0.0.0 lets other machines in.
+        port: of that address.
+        device: auto, cpu, cuda...
+    """
+    missing = [name for name in ("gradio", "plotly") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"the web page needs {' and '.join(missing)}: pip install 'polyscene[app]'")
+    from polyscene.app.server import run
+
+    run(weights, host, port, device)
+
+
 def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_json: bool = False) -> None:
     """What a network is: tasks, classes, size, parameters, licence, provenance.
 
@@ -224,6 +247,7 @@ COMMANDS: Commands = {
     "adapt": adapt,
     "eval": eval_,
     "predict": predict,
+    "app": app,
     "data": DATA,
     "convert": convert,
     "info": info,
