@@ -108,23 +108,53 @@ def eval_(
     run(weights, data, split, out, limit, floors, device, protocol, edges, root, baseline, workers)
 
 
-def predict(inputs: Positional[tuple[Path, ...]], out: Path, weights: str = "starter", device: str = "auto") -> int:
-    """Look at pictures: a panel, the arrays (.npz) and a coloured point cloud (.glb) of each.
+def predict(
+    inputs: Positional[tuple[str, ...]],
+    out: Path,
+    weights: str = "starter",
+    write: str | None = None,
+    tasks: tuple[str, ...] = (),
+    size: tuple[int, ...] = (),
+    tiles: int = 1,
+    batch: int = 4,
+    focal: float | None = None,
+    cameras: Path | None = None,
+    webcam: int | None = None,
+    frames: int | None = None,
+    device: str = "auto",
+) -> int:
+    """Look at pictures: a panel, the arrays (.npz) and a coloured surface (.glb) of each; of films, a film of panels.
 
     Args:
-        inputs: pictures, and folders of them.
+        inputs: pictures, films, folders of them, patterns ('shots/**/left_*.jpg'), webcam:0.
         out: folder to write to.
-        weights: a run, a folder of weights, or a .safetensors file.
+        weights: a run, a folder of weights, a .safetensors file, or what `polyscene export` wrote.
+        write: kinds of file, with commas between: panels, npz, glb, or a task: depth is then a PNG of 16 bits in
+            millimetres. By default panels,npz,glb of pictures and panels of films.
+        tasks: only these.
+        size: what the network is to see: H W, or the longer side; by default what it was trained at.
+        tiles: look again at overlapping tiles, so many along each side, for the details of large pictures.
+        batch: pictures at a time.
+        focal: focal length in pixels of the pictures, if known; else EXIF tells it, or it is assumed.
+        cameras: a cameras.json of the pictures: a network with a neck sees neighbours together.
+        webcam: number of a webcam to watch, until Ctrl-C.
+        frames: of a film or webcam at most.
         device: auto, cpu, cuda...
     """
-    if not inputs:
-        raise ValueError("no input is given; name pictures or folders of pictures")
-    missing = [str(path) for path in inputs if not path.exists()]
+    given = [*inputs, *([] if webcam is None else [f"webcam:{webcam}"])]
+    if not given:
+        raise ValueError("no input is given; name pictures, films, or folders of them")
+    named = [name for name in inputs if not set(name) & set("*?[") and not name.startswith("webcam:")]
+    missing = [name for name in named if not Path(name).exists()]
     if missing:
         raise FileNotFoundError(f"no such picture or folder: {', '.join(missing)}")
     from polyscene.predict import predict_paths
 
-    return predict_paths(list(inputs), out, weights, device).exit_code
+    kinds = None if write is None else [kind.strip() for kind in write.split(",") if kind.strip()]
+    return predict_paths(
+        given, out, weights, device, write=kinds, tasks=tasks, size=size, tiles=tiles, batch=batch, focal=focal,
+        cameras=cameras, frames=frames,
+    ).exit_code  # fmt: skip
 
 
 def app(
