@@ -58,7 +58,7 @@ def test_all_kinds_of_input_give_the_same_scene(predictor: Predictor, scene: Sce
     assert isinstance(seen, list) and len(seen) == len(alike)
     for other in seen:
         assert (other.image == PHOTO).all()
-        np.testing.assert_array_equal(other.depth, scene.depth)
+        np.testing.assert_allclose(other.depth, scene.depth, rtol=1e-5)  # in batches sums go another way
     assert seen[0].name == "photo"
 
 

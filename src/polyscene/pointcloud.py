@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from polyscene.geometry import camera
 
@@ -51,6 +50,8 @@ def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 def continuous(depth: np.ndarray, jump: float = 0.12, reach: float = 0.008) -> np.ndarray:
     """(h, w) bool: true where depth varies by less than the share ``jump`` within ``reach`` times the longer side, so
     that the veils a network draws between near and far surfaces are left out."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
     window = 2 * max(1, round(reach * max(depth.shape))) + 1
     usable = np.isfinite(depth) & (depth > 0)
     near = minimum_filter(np.where(usable, depth, np.inf), window)

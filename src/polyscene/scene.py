@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from polyscene import panels, pointcloud, tasks
+from polyscene import panels, parts, pointcloud, tasks
 from polyscene.pointcloud import Cloud, Points
 from polyscene.tasks import Task
+from polyscene.tasks.png import as_png
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Origin = Literal["known", "EXIF", "assumed"]
+KINDS = ("panels", "npz", "glb")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,8 @@ class Scene:
     axes (x right, y down, z forward) facing the camera, ``scene.edges`` (h, w) probability; whatever the network has.
 
     ``image``: (h, w, 3) uint8. ``intrinsics``: (3, 3) pixels; ``camera`` says whether they are ``known``, read from the
-    file's ``EXIF``, or ``assumed``: then depth and points may be off by a common factor.
+    file's ``EXIF``, or ``assumed``: then depth and points may be off by a common factor. ``pose``: (4, 4) camera to
+    world, metres, where it is known.
     """
 
     image: np.ndarray
@@ -41,6 +44,7 @@ class Scene:
     intrinsics: np.ndarray = field(repr=False)
     camera: Origin = "assumed"
     name: str = "picture"
+    pose: np.ndarray | None = field(default=None, repr=False)
 
     def __getattr__(self, name: str) -> np.ndarray:
         if not name.startswith("_") and name in self.__dict__.get("values", ()):
@@ -65,9 +69,11 @@ class Scene:
     def units(self) -> dict[str, str]:
         return {name: task.unit for name, task in self.tasks.items()}
 
-    def facets(self) -> list[panels.Facet]:
-        """The photograph, then each facet drawn by its task."""
-        drawn = [panels.facet(self.tasks[name], value) for name, value in self.values.items()]
+    def facets(self, limits: Mapping[str, Mapping[str, float]] | None = None) -> list[panels.Facet]:
+        """The photograph, then each facet drawn by its task; ``limits`` by task, as ``Task.limits`` gives them, let
+        several scenes be drawn alike."""
+        given = limits or {}
+        drawn = [panels.facet(self.tasks[name], value, limits=given.get(name)) for name, value in self.values.items()]
         return [panels.Facet("photo", self.image), *drawn]
 
     def draw(self, columns: int | None = None, width: int | None = None) -> Image.Image:
@@ -105,13 +111,27 @@ class Scene:
             return index
         return np.sort(np.random.default_rng(seed).choice(index, limit, replace=False))
 
-    def save(self, stem: str | Path) -> list[Path]:
-        """``STEM.panel.png``, ``STEM.npz`` (all values; see ``load``) and, with depth, ``STEM.glb``, a coloured surface
-        in glTF's axes (y up). Returns the files written."""
+    def save(self, stem: str | Path, write: Sequence[str] = KINDS) -> list[Path]:
+        """The kinds of file in ``write``: ``panels``, ``STEM.panel.png``; ``npz``, all values, see ``load``; ``glb``,
+        with depth, a coloured surface in glTF's axes (y up); and by the name of a task ``STEM.TASK.png``, its value in
+        8 or 16 bits (class ids, millimetres..., see ``tasks.png.as_png``). Returns the files written."""
         stem = Path(stem)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        panel, arrays, surface = (stem.with_name(stem.name + end) for end in (".panel.png", ".npz", ".glb"))
-        self.draw().save(panel)
+        writers = {"panels": self._save_panel, "npz": self._save_arrays, "glb": self._save_surface}
+        known = [*writers, *self.tasks]
+        for kind in write:
+            if kind not in known:
+                raise ValueError(parts.unknown(kind, known, "kind of file"))
+        written = [writers[kind](stem) if kind in writers else self._save_value(stem, kind) for kind in write]
+        return [path for path in written if path]
+
+    def _save_panel(self, stem: Path) -> Path:
+        path = stem.with_name(stem.name + ".panel.png")
+        self.draw().save(path, compress_level=1)
+        return path
+
+    def _save_arrays(self, stem: Path) -> Path:
+        path = stem.with_name(stem.name + ".npz")
         about = {
             "name": self.name,
             "camera": self.camera,
@@ -119,14 +139,25 @@ class Scene:
             "tasks": [task.describe() for task in self.tasks.values()],
         }
         stored: dict[str, Any] = {"image": self.image, "intrinsics": self.intrinsics, "about": json.dumps(about)}
-        np.savez_compressed(arrays, **stored, **dict[str, Any](self.values))
+        if self.pose is not None:
+            stored["pose"] = self.pose
+        np.savez_compressed(path, **stored, **dict[str, Any](self.values))
+        return path
+
+    def _save_surface(self, stem: Path) -> Path | None:
         if "depth" not in self.values:
-            return [panel, arrays]
+            return None
         mesh = pointcloud.mesh(self.depth, self.intrinsics, self.image)
         if not len(mesh.faces):  # nothing but jumps, or a line of pixels
-            return [panel, arrays]
-        mesh.export(surface)
-        return [panel, arrays, surface]
+            return None
+        path = stem.with_name(stem.name + ".glb")
+        mesh.export(path)
+        return path
+
+    def _save_value(self, stem: Path, task: str) -> Path:
+        path = stem.with_name(f"{stem.name}.{task}.png")
+        Image.fromarray(as_png(self.tasks[task], self.values[task])).save(path, compress_level=1)
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Scene:
@@ -136,7 +167,8 @@ class Scene:
             made = [tasks.build(description) for description in about["tasks"]]
             values = {task.name: stored[task.name] for task in made}
             named = {task.name: task for task in made}
-            return cls(stored["image"], values, named, stored["intrinsics"], about["camera"], about["name"])
+            pose = stored["pose"] if "pose" in stored else None
+            return cls(stored["image"], values, named, stored["intrinsics"], about["camera"], about["name"], pose)
 
     def show(self) -> None:
         """Opens the panel in the system's picture viewer."""

@@ -1,0 +1,16 @@
+"""From pictures to ``Scene``s: in Python ``load(...)(picture)``, on the command line ``polyscene predict``."""
+
+from polyscene import parts
+
+_PUBLIC = {
+    "BadPicture": "polyscene.pictures:BadPicture",
+    "Network": "polyscene.predict.networks:Network",
+    "Outcome": "polyscene.predict.command:Outcome",
+    "Predictor": "polyscene.predict.predictor:Predictor",
+    "Scene": "polyscene.scene:Scene",
+    "load": "polyscene.predict.predictor:load",
+    "network_size": "polyscene.predict.predictor:network_size",
+    "predict_paths": "polyscene.predict.command:predict_paths",
+}
+
+__getattr__ = parts.exports(_PUBLIC)

@@ -1,0 +1,95 @@
+"""Networks as ``predict`` calls them: in torch, or exported and run by an engine."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyscene.tasks import Task, build
+from polyscene.types import Camera, Target
+
+if TYPE_CHECKING:
+    from polyscene.model import MultiTaskModel
+
+Soft = dict[str, Tensor]
+
+
+class Network(ABC):
+    """Images (b, 3, h, w), RGB in [0, 1], to soft values (b, c, h, w) by task, on the CPU. ``focal`` (b,) is in pixels
+    of the images, NaN where unknown. ``size`` (h, w) is what it was trained at; other sizes are taken if ``any_size``.
+    """
+
+    tasks: Mapping[str, Task]
+    size: tuple[int, int]
+    any_size: bool = True
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft: ...
+
+
+class Torch(Network):
+    """A ``MultiTaskModel``. With a neck it can also see several views at once."""
+
+    def __init__(self, model: MultiTaskModel, size: tuple[int, int], device: torch.device) -> None:
+        from polyscene.portable import Portable
+
+        self.model, self.size, self.device, self.tasks = model.to(device).eval(), size, device, model.tasks
+        self.portable = Portable(model)
+
+    @property
+    def sees_views(self) -> bool:
+        return self.model.neck is not None
+
+    @torch.inference_mode()
+    def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft:
+        known = focal
+        if self.model.canonical_focal is not None:
+            known = torch.where(focal.isnan(), self.model.canonical_focal * images.shape[-1], focal)
+        found = self.portable(images.to(self.device), known.to(self.device))
+        return {name: value.cpu() for name, value in found.items()}
+
+    @torch.inference_mode()
+    def views(self, images: Float[Tensor, "v 3 h w"], camera: Camera, memory: Any = None) -> tuple[list[Soft], Any]:
+        """The views of one scene seen together, and what the next frame of a video can reuse."""
+        own, at = images[None].to(self.device), camera.map(lambda tensor: tensor[None].to(self.device))
+        seen, memory = self.model.remember(own, at, memory=memory)
+        values = {name: self.tasks[name].soft(raw.float()) for name, raw in seen.final.items()}
+        back, valid = 1 / self.model.focal_scale(at, images.shape[-1]), torch.ones_like(own[:, :, :1], dtype=torch.bool)
+        zoomed = {
+            name: self.tasks[name].zoom(Target(value, valid), back).value[0].cpu() for name, value in values.items()
+        }
+        return [{name: value[view] for name, value in zoomed.items()} for view in range(len(images))], memory
+
+
+class Exported(Network):
+    """What ``polyscene export`` wrote: a folder, or the ``.onnx`` or ``.xml`` file in it."""
+
+    def __init__(self, path: Path) -> None:
+        from polyscene.export.engine import open_engine
+
+        folder = path if path.is_dir() else path.parent
+        self.facts: dict[str, Any] = json.loads((folder / "export.json").read_text())
+        self.engine = open_engine(folder / self.facts["file"] if path.is_dir() else path)
+        made = [build(description) for description in self.facts["tasks"]]
+        self.tasks = {task.name: task for task in made}
+        height, width = self.facts["size"]
+        self.size, self.any_size = (height, width), self.facts["any_size"]
+
+    def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft:
+        own = torch.where(focal.isnan(), self.facts.get("canonical_focal") or 1.0, focal / images.shape[-1])
+        given = {"images": images.numpy(), "focal": (own * images.shape[-1]).numpy().astype(np.float32)}
+        found = self.engine({name: given[name] for name in self.facts["inputs"]})
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()}
+
+
+def is_exported(path: Path) -> bool:
+    return path.suffix in (".onnx", ".xml") or (path / "export.json").is_file()

@@ -1,0 +1,106 @@
+"""Films and webcams: frames in, a film of panels out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a film is ours to say, in one line
+
+import cv2
+import numpy as np
+
+SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
+RATE = 25.0  # frames a second, where a film does not say
+WEBCAM = "webcam:"
+REMEDY = "convert it (to MP4 with H.264), or copy it again"
+
+
+class BadVideo(ValueError):
+    """A film that cannot be read, or not to its end: the message names it and the remedy."""
+
+
+@dataclass
+class Film:
+    """Frames (h, w, 3) uint8 RGB, one after another. ``announced``: how many there should be; 0 where unknown."""
+
+    source: str
+    capture: cv2.VideoCapture
+    decoded: int = field(default=0, init=False)
+    problem: BadVideo | None = field(default=None, init=False)
+
+    @classmethod
+    def open(cls, source: str | Path) -> Film:
+        """A file, or ``webcam:N``. Raises ``BadVideo``."""
+        name = str(source)
+        if name.startswith(WEBCAM):
+            capture, remedy = webcam(int(name.removeprefix(WEBCAM))), "is it plugged in, and not in use elsewhere?"
+        else:
+            capture, remedy = cv2.VideoCapture(name), REMEDY
+        if not capture.isOpened():
+            raise BadVideo(f"{name}: cannot be opened as a video; {remedy}")
+        return cls(name, capture)
+
+    @property
+    def rate(self) -> float:
+        told = self.capture.get(cv2.CAP_PROP_FPS)
+        return told if math.isfinite(told) and 1 <= told <= 240 else RATE
+
+    @property
+    def announced(self) -> int:
+        told = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        return int(told) if math.isfinite(told) and 0 < told < 1e9 and not self.source.startswith(WEBCAM) else 0
+
+    def frames(self, most: int | None = None) -> Iterator[np.ndarray]:
+        """At most ``most``. It ends at what cannot be decoded; ``problem`` then says so."""
+        expected = self.announced if most is None else min(most, self.announced)
+        try:
+            while most is None or self.decoded < most:
+                decoded, frame = self.capture.read()
+                if not decoded:
+                    break
+                self.decoded += 1
+                yield np.ascontiguousarray(frame[..., ::-1] if frame.ndim == 3 else frame[..., None].repeat(3, -1))
+        finally:
+            self.capture.release()
+        if not self.decoded:
+            self.problem = BadVideo(f"{self.source}: not one frame can be decoded; {REMEDY}")
+        elif self.decoded < 0.98 * expected - 1:  # containers miscount by a frame or two
+            told = f"breaks off after {self.decoded} of {expected} frames, which are kept"
+            self.problem = BadVideo(f"{self.source}: {told}; {REMEDY}")
+
+
+def webcam(number: int) -> cv2.VideoCapture:
+    return cv2.VideoCapture(number)
+
+
+class Panels:
+    """Pages (h, w, 3) uint8 to an MP4 file, at the size of the first; others are cut, or lie on white."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self.path, self.rate = path, rate
+        self.writer: cv2.VideoWriter | None = None
+        self.size = (0, 0)
+
+    def write(self, page: np.ndarray) -> None:
+        if self.writer is None:
+            self.size = page.shape[0] + page.shape[0] % 2, page.shape[1] + page.shape[1] % 2  # codecs want even sides
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self.writer = cv2.VideoWriter(str(self.path), code, self.rate, self.size[::-1])
+            if not self.writer.isOpened():
+                raise OSError(f"{self.path}: cannot be written")
+        height, width = self.size
+        fitting = np.full((height, width, 3), 255, np.uint8)
+        part = page[:height, :width, ::-1]
+        fitting[: part.shape[0], : part.shape[1]] = part
+        self.writer.write(fitting)
+
+    def close(self) -> Path | None:
+        """The file, if there is one."""
+        if self.writer is None:
+            return None
+        self.writer.release()
+        return self.path
