@@ -126,11 +126,10 @@ def test_hardest_is_what_the_base_gets_most_wrong(tmp_path: Path) -> None:
     found = samples.extremes(comparison.compare([run]), shown=1)
     assert found and found.judged == 2
     (worst,), (best,) = found.worst, found.best
-    wrong = {each.name: each.errors(found.tasks, "base")["depth"] for each in (worst, best)}
-    assert wrong[worst.name] > wrong[best.name]
-    seen, truth = worst.seen["base"]["depth"], worst.truth["depth"].value
-    assert wrong[worst.name] == pytest.approx(float(((seen - truth).abs() / truth).mean()))
-    assert worst.scene(found.tasks, "base").depth.shape == walls.SIZE
+    wrong = {each.first.name: each.errors("base")["depth"] for each in (worst, best)}
+    assert wrong[worst.first.name] > wrong[best.first.name]
+    seen, truth = torch.from_numpy(worst.seen["base"].depth), worst.truth["depth"].value
+    assert wrong[worst.first.name] == pytest.approx(float(((seen - truth).abs() / truth).mean()))
 
 
 def test_classes_are_bars_of_all_arms(tmp_path: Path) -> None:

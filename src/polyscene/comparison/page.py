@@ -20,7 +20,7 @@ from polyscene.comparison import Arm, Comparison
 from polyscene.comparison.samples import Extremes, Sample
 from polyscene.panels import Facet
 from polyscene.report import Curve
-from polyscene.tasks import Depth, Task
+from polyscene.tasks import Depth
 from polyscene.training import records
 from polyscene.types import Batch, Target
 
@@ -166,15 +166,13 @@ def _sample(kind: str, sample: Sample, extremes: Extremes, comparison: Compariso
         for name, (value, valid) in arrays.items()
     }
     truth = [panels.facet(tasks[name], arrays[name][0], name, limits[name], arrays[name][1]) for name in tasks]
-    rows = [("truth", [Facet("picture", sample.picture), *truth])]
-    blank = Facet("", np.zeros((*sample.picture.shape[:2], 0), np.uint8))
+    rows = [("truth", [Facet("picture", sample.first.image), *truth])]
+    blank = Facet("", np.zeros((*sample.first.image.shape[:2], 0), np.uint8))
     for arm in comparison.arms:
-        values, wrong = sample.seen[arm.name], sample.errors(tasks, arm.name)
-        seen = [panels.facet(tasks[name], _array(values[name]), name, limits[name]) for name in tasks if name in values]
+        values, wrong = sample.seen[arm.name].values, sample.errors(arm.name)
+        seen = [panels.facet(tasks[name], values[name], name, limits[name]) for name in tasks if name in values]
         errors = [
-            Facet(f"{name} error {wrong[name]:.3g}", _error(tasks[name], sample, arm.name, name))
-            for name in tasks
-            if name in wrong
+            Facet(f"{name} error {wrong[name]:.3g}", _error(sample, arm.name, name)) for name in tasks if name in wrong
         ]
         if len(tasks) <= 2:
             rows.append((arm.name, [blank, *seen, *errors]))
@@ -185,7 +183,7 @@ def _sample(kind: str, sample: Sample, extremes: Extremes, comparison: Compariso
         f'<div class="pair"><span>{escape(title)}</span>{report.strip(facets, columns=columns)}</div>'
         for title, facets in rows
     )
-    return f"<h3>{kind}: {escape('/'.join(Path(sample.name).parts[-2:]))}</h3>{body}"
+    return f"<h3>{kind}: {escape('/'.join(Path(sample.first.name).parts[-2:]))}</h3>{body}"
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -194,28 +192,21 @@ def _array(tensor: Tensor) -> np.ndarray:
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
-def _error(task: Task, sample: Sample, arm: str, name: str) -> np.ndarray:
+def _error(sample: Sample, arm: str, name: str) -> np.ndarray:
     """(h, w, 3): the faded picture, reddened by how wrong it is."""
-    target = sample.truth[name]
-    share = (task.error(sample.seen[arm][name], target.value) / task.worst).clamp(0, 1)[0, ..., None].numpy()
-    grey = 255 - (255 - sample.picture.mean(-1, keepdims=True).repeat(3, -1)) * 0.35
+    scene, target = sample.seen[arm], sample.truth[name]
+    share = (sample.error(arm, name) / scene.tasks[name].worst).clamp(0, 1)[0, ..., None].numpy()
+    grey = 255 - (255 - scene.image.mean(-1, keepdims=True).repeat(3, -1)) * 0.35
     red = grey * (1 - share) + np.array(WRONG) * share
     return np.where(target.valid[0, ..., None].numpy(), red, panels.UNLABELLED).astype(np.uint8)
 
 
 def _clouds(extremes: Extremes, comparison: Comparison, plots: report.Plots) -> str:
     """One easy sample as each of the first networks sees it."""
-    tasks, arms = extremes.tasks, comparison.arms[:CLOUDS]
-    if not extremes.best or "depth" not in extremes.best[0].seen[arms[0].name]:
-        return ""
-    sample = extremes.best[0]
+    arms = comparison.arms[:CLOUDS] if extremes.best else ()
+    scenes = {arm.name: extremes.best[0].seen[arm.name] for arm in arms}
     return report.clouds(
-        [
-            (f"{arm.name}: {sample.name}", sample.scene(tasks, arm.name).figure(POINTS, 420))
-            for arm in arms
-            if "depth" in sample.seen[arm.name]
-        ],
-        plots,
+        [(arm, scene.figure(POINTS, 420)) for arm, scene in scenes.items() if "depth" in scene.values], plots
     )
 
 

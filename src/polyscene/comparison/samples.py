@@ -4,47 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polyscene import config as configuration
-from polyscene import transforms, weights
+from polyscene import panels, scenes, transforms, weights
 from polyscene.comparison import Comparison
 from polyscene.data import sources
-from polyscene.geometry import camera
 from polyscene.model import MultiTaskModel
 from polyscene.scene import Scene
 from polyscene.tasks import Task
 from polyscene.types import Batch, Target, collate
 
-Values = Mapping[str, torch.Tensor]  # by task, (c, h, w)
-
 
 @dataclass(frozen=True)
 class Sample:
-    """The first view of a sample: its picture (h, w, 3) uint8 and labels; by arm, what its first run sees there."""
+    """The labels of a sample's first view; by arm, the scene that its first run sees there."""
 
-    name: str
-    picture: np.ndarray
-    intrinsics: np.ndarray
     truth: Mapping[str, Target]
-    seen: Mapping[str, Values]
+    seen: Mapping[str, Scene]
 
-    def errors(self, tasks: Mapping[str, Task], arm: str) -> dict[str, float]:
+    @property
+    def first(self) -> Scene:
+        return next(iter(self.seen.values()))
+
+    def error(self, arm: str, task: str) -> Tensor:
+        """(1, h, w), in the task's unit."""
+        scene = self.seen[arm]
+        return scene.tasks[task].error(panels.as_tensor(scene.values[task]), self.truth[task].value)
+
+    def errors(self, arm: str) -> dict[str, float]:
         """The mean error of each task that is labelled here."""
-        found = {}
-        for name, target in self.truth.items():
-            if target.valid.any():
-                wrong = tasks[name].error(self.seen[arm][name], target.value)
-                found[name] = float(wrong[target.valid].mean())
-        return found
-
-    def scene(self, tasks: Mapping[str, Task], arm: str) -> Scene:
-        values = {name: value.movedim(0, -1).numpy() for name, value in self.seen[arm].items()}
-        flat = {name: value[..., 0] if value.shape[-1] == 1 else value for name, value in values.items()}
-        return Scene(self.picture, flat, tasks, self.intrinsics, "known", self.name)
+        return {
+            name: float(self.error(arm, name)[target.valid].mean())
+            for name, target in self.truth.items()
+            if target.valid.any() and name in self.seen[arm].values
+        }
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def extremes(
     """Of ``most`` evenly spaced samples of the base's first evaluation source. None where that names no source."""
     run = comparison.base.runs[0]
     config = configuration.load(run / "config.yaml")
-    models = {arm.name: _trained(arm.runs[0]) for arm in comparison.arms}
+    models = {arm.name: weights.load(arm.runs[0])[0] for arm in comparison.arms}
     base = models[comparison.base.name]
     for name, source in config.data.evaluate.items():
         dataset, _ = sources.join(sources.make(source.dataset), base.tasks, source, name)
@@ -78,29 +75,21 @@ def extremes(
         found.append(_look(models, collate([resize(dataset.read(index), base.tasks, chance)])))
         if progress:
             progress(done, len(chosen))
-    hardness = _hardness([sample.errors(dataset.tasks, comparison.base.name) for sample in found])
+    hardness = _hardness([sample.errors(comparison.base.name) for sample in found])
     order = np.argsort(hardness, kind="stable")
     shown = min(shown, len(found) // 2)
     best, worst = order[:shown], order[::-1][:shown]
     return Extremes(dataset.tasks, len(found), *(tuple(found[i] for i in part) for part in (best, worst)))
 
 
-def _trained(run: Path) -> MultiTaskModel:
-    return weights.load(run)[0]
-
-
 @torch.inference_mode()
 def _look(models: Mapping[str, MultiTaskModel], batch: Batch) -> Sample:
-    targets = {name: target.map(lambda tensor: tensor[0, 0]) for name, target in batch.targets.items()}
+    truth = {name: target.map(lambda tensor: tensor[0, 0]) for name, target in batch.targets.items()}
     seen = {}
     for arm, model in models.items():
         values = model.infer(batch.images, batch.camera, batch.present)
-        seen[arm] = {name: values[name][0, 0] for name in targets if name in values}
-    picture = (batch.images[0, 0].movedim(0, -1) * 255).round().clamp(0, 255).byte().numpy()
-    height, width = picture.shape[:2]
-    known = bool(batch.camera.known[0, 0])
-    matrix = batch.camera.intrinsics[0, 0] if known else camera.assumed_intrinsics(height, width)
-    return Sample(batch.meta[0], picture, matrix.numpy(), targets, seen)
+        seen[arm] = scenes.of_views(batch, {name: values[name] for name in truth if name in values}, model.tasks)[0]
+    return Sample(truth, seen)
 
 
 def _hardness(errors: list[dict[str, float]]) -> np.ndarray:

@@ -46,7 +46,7 @@ def run(
     holds. ``data``: a configuration, whose ``evaluate`` sources are judged; a folder with a polyscene.yaml, or such a
     file; or the name of a data set, the files of which are at ``root`` or where POLYSCENE_NAME says.
     """
-    config = _configuration(data, split, root)  # mistakes in it are told before torch is imported
+    config = configuration(data, split, root)  # mistakes in it are told before torch is imported
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: judge at least one batch")
     if workers is not None and workers < 1:
@@ -120,7 +120,7 @@ def _advance(bar: Any, shown: Any, done: int, total: int) -> None:
     bar.update(shown, completed=done, total=total)
 
 
-def _configuration(data: str, split: str | None, root: Path | None) -> Config:
+def configuration(data: str, split: str | None, root: Path | None = None) -> Config:
     """What ``--data`` means, as a configuration with ``evaluate`` sources."""
     import yaml
 
