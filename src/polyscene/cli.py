@@ -179,6 +179,35 @@ def app(
     run(weights, host, port, device)
 
 
+def view(
+    places: Positional[tuple[Path, ...]] = (),
+    weights: str = "starter",
+    data: str | None = None,
+    split: str | None = None,
+    sample: int = 0,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    device: str = "auto",
+) -> None:
+    """Walk in a browser through what a network sees; views of known cameras stand in one space.
+
+    Args:
+        places: pictures, folders of them, or .npz files of predict.
+        weights: a run, a folder of weights, or a .safetensors file.
+        data: instead, a set with several views, as eval takes it: a name, a folder, a configuration.
+        split: of the data.
+        sample: which one, counted from 0.
+        host: the address to listen at; 0.0.0.0 lets other machines in.
+        port: of that address; the next free one if it is taken.
+        device: auto, cpu, cuda...
+    """
+    if importlib.util.find_spec("viser") is None:
+        raise ValueError("the viewer needs viser: pip install 'polyscene[view]'")
+    from polyscene.view import run
+
+    run(places, weights, data, split, sample, host, port, device)
+
+
 def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_json: bool = False) -> None:
     """What a network is: tasks, classes, size, parameters, licence, provenance.
 
@@ -278,6 +307,7 @@ COMMANDS: Commands = {
     "eval": eval_,
     "predict": predict,
     "app": app,
+    "view": view,
     "data": DATA,
     "convert": convert,
     "info": info,
