@@ -29,7 +29,7 @@ from starlette.types import ASGIApp
 from polyscene import __version__, predict
 from polyscene.app.desk import Desk
 from polyscene.app.door import Door, refused
-from polyscene.app.upload import Limits, Refused
+from polyscene.app.upload import Refused
 from polyscene.predict import Predictor
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -46,15 +46,20 @@ async function look(how = "") {
     say("");
     const { width, height, sent } = answer.picture;
     const shrunk = sent.width * sent.height > width * height ? `, looked at in ${width} × ${height}` : "";
+    const taken = ((performance.now() - begun) / 1000).toFixed(1);
+    $("told").textContent = `${sent.width} × ${sent.height} pixels${shrunk}; seen in ${taken} s.`;
     document.documentElement.dataset.shown = mine; // for whoever waits
-    $("told").textContent = `${sent.width} × ${sent.height} pixels${shrunk}; ${((performance.now() - begun) / 1000).toFixed(1)} s, ` +
-      `of which ${answer.seconds.toFixed(1)} s for the network and drawing.`;
+    await painted();
+    if (mine === turn && answer.cloud) await draw(answer);
+    document.documentElement.dataset.drawn = mine;
   } catch (error) {
     if (mine === turn) say(error.message, "wrong");
   } finally {
     if (mine === turn) $("result").classList.remove("waiting");
   }
 }
+
+const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 
 function receive(file, name = file?.name) {
   if (!file) return;
@@ -116,7 +121,6 @@ async function show(answer) {
   $("camera").textContent = answer.camera.words;
   $("degrees").placeholder = answer.camera.degrees.across.toFixed(0);
   $("space").hidden = !answer.cloud;
-  if (answer.cloud) await draw(answer);
   await Promise.all([$("before"), $("after")].map(image => image.decode().catch(() => {})));
 }
 
@@ -203,7 +207,7 @@ async function draw({ cloud, facets }) {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily },
     uirevision: turn, // another photo is seen from the start
     scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", dragmode: "orbit",
-      camera: { eye: { x: 0.25, y: -1.5, z: 0.35 }, center: { x: 0, y: 0, z: -0.04 }, up: { x: 0, y: 0, z: 1 } } },
+      camera: { eye: { x: 0.2, y: -1.28, z: 0.3 }, center: { x: 0, y: 0, z: -0.04 }, up: { x: 0, y: 0, z: 1 } } },
   }, { displayModeBar: false, responsive: true });
   choices($("colours"), Object.keys(cloud.colours), name => name === "photo" ? "Photo" : title(name), () => colouring, paint);
 }
