@@ -13,8 +13,8 @@ from tests.docs.pages import DOCS, blocks, commands, shortened
 from polyscene import cli
 
 SMALLER = {
-    "scenes=60, views=1": "scenes=5, views=1, size=(48, 64)",
-    "0059.png": "0004.png",
+    "scenes=60, views=1": "scenes=3, views=1, size=(48, 64)",
+    "0059.png": "0002.png",
     "size: [96, 128]": "size: [48, 64]",
     "batch: 8": "batch: 2",
     "minutes: 1\n": "steps: 2\n  device: cpu\n",
