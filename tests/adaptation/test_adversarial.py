@@ -217,3 +217,9 @@ def test_maps_are_of_full_precision() -> None:
 def test_both_kinds_of_sources_are_needed() -> None:
     with pytest.raises(ValueError, match=r"data\.train and under data\.target"):
         Adversarial(network().tasks)(network(), {"toy": batches()["toy"]})
+
+
+def test_pictures_smaller_than_a_patch_are_refused_in_words() -> None:
+    opponent = Opponent(3, 4, 1e-3, (0.9, 0.99), 0.9)
+    with pytest.raises(ValueError, match="maps of 24x40 are smaller than the 32x32 of a discriminator's patch"):
+        opponent.fooled(torch.zeros(1, 3, 24, 40))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 DEPTH = 4  # convolutions before the last
+SMALLEST = 2 ** (DEPTH + 1)  # pixels of a patch, across
 MEMORY = 0.98  # of the running figures, an update
 SETTLED = 50  # updates before they are judged
 SURE, CHANCE = 0.98, 0.52  # share of patches told apart: beyond these a discriminator teaches nothing
@@ -96,6 +97,12 @@ class Opponent:
 
     def _look(self, maps: Tensor) -> Tensor:
         """Half of the batches are mirrored; full precision, since its losses are small."""
+        if min(maps.shape[-2:]) < SMALLEST:
+            height, width = maps.shape[-2:]
+            raise ValueError(
+                f"maps of {height}x{width} are smaller than the {SMALLEST}x{SMALLEST} of a discriminator's patch; "
+                "train on larger pictures"
+            )
         if torch.rand(()) < 0.5:
             maps = maps.flip(-1)
         with torch.autocast(maps.device.type, enabled=False):

@@ -176,7 +176,10 @@ def _render(name: str, recipe: Recipe, folder: Path, numbers: list[int], workers
         TextColumn(f"rendering {name}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar, ThreadPoolExecutor(workers) as pool:
+    console = Console(stderr=True)
+    if not console.is_terminal:  # a log shows no bar until it is done
+        console.print(f"rendering {len(numbers)} scenes of {name} into {folder}", highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
         task = bar.add_task("", total=len(numbers))
         threads = [
             pool.submit(_serve, recipe, folder, todo, lambda: bar.advance(task))

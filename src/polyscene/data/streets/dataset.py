@@ -54,7 +54,7 @@ class Streets(Rendered):
         recipe = Recipe(seed, path, (int(size[0]), int(size[1])), quality)
         tasks = (
             SemanticSegmentation(classes=CLASSES),
-            Depth(encoding="inverse_linear", near=1.0, far=300.0),
+            Depth(near=1.0, far=300.0),
             Normals(),
             Edges(),
         )
