@@ -182,7 +182,7 @@ def _image(image: Image.Image, name: str, where: str) -> Picture:
     full = max(image.size)
     if math.prod(image.size) > LARGEST:  # JPEG's decoder reduces by itself, others take no notice
         share = math.sqrt(LARGEST / 4 / math.prod(image.size))
-        image.draft(None, (int(image.width * share), int(image.height * share)))
+        image.draft(None, (int(image.width * share) + 1, int(image.height * share) + 1))
     try:
         focal, upright = _focal(image), ImageOps.exif_transpose(image)
     except Exception:  # a picture with damaged EXIF is a picture

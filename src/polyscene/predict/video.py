@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a film is ours to say, in one line
 
@@ -23,12 +24,22 @@ class BadVideo(ValueError):
     """A film that cannot be read, or not to its end: the message names it and the remedy."""
 
 
+@runtime_checkable
+class Capture(Protocol):
+    """What of ``cv2.VideoCapture`` is used."""
+
+    def isOpened(self) -> bool: ...
+    def get(self, propId: int, /) -> float: ...
+    def read(self) -> Any: ...
+    def release(self) -> None: ...
+
+
 @dataclass
 class Film:
     """Frames (h, w, 3) uint8 RGB, one after another. ``announced``: how many there should be; 0 where unknown."""
 
     source: str
-    capture: cv2.VideoCapture
+    capture: Capture
     decoded: int = field(default=0, init=False)
     problem: BadVideo | None = field(default=None, init=False)
 
@@ -36,10 +47,8 @@ class Film:
     def open(cls, source: str | Path) -> Film:
         """A file, or ``webcam:N``. Raises ``BadVideo``."""
         name = str(source)
-        if name.startswith(WEBCAM):
-            capture, remedy = webcam(int(name.removeprefix(WEBCAM))), "is it plugged in, and not in use elsewhere?"
-        else:
-            capture, remedy = cv2.VideoCapture(name), REMEDY
+        remedy = "is it plugged in, and not in use elsewhere?" if name.startswith(WEBCAM) else REMEDY
+        capture = webcam(int(name.removeprefix(WEBCAM))) if name.startswith(WEBCAM) else cv2.VideoCapture(name)
         if not capture.isOpened():
             raise BadVideo(f"{name}: cannot be opened as a video; {remedy}")
         return cls(name, capture)
@@ -73,7 +82,7 @@ class Film:
             self.problem = BadVideo(f"{self.source}: {told}; {REMEDY}")
 
 
-def webcam(number: int) -> cv2.VideoCapture:
+def webcam(number: int) -> Capture:
     return cv2.VideoCapture(number)
 
 
