@@ -35,6 +35,7 @@ async function ask(address, how) {
 async function look(how = "") {
   if (!photo) return;
   const mine = ++turn;
+  document.documentElement.dataset.asked = mine; // these are for whoever waits
   if (photo.size > about.limits.bytes) return say(`This file is too large. Read are ${about.limits.words}.`, "wrong");
   say("Looking…", "busy");
   $("result").classList.add("waiting");
@@ -48,7 +49,7 @@ async function look(how = "") {
     const shrunk = sent.width * sent.height > width * height ? `, looked at in ${width} × ${height}` : "";
     const taken = ((performance.now() - begun) / 1000).toFixed(1);
     $("told").textContent = `${sent.width} × ${sent.height} pixels${shrunk}; seen in ${taken} s.`;
-    document.documentElement.dataset.shown = mine; // for whoever waits
+    document.documentElement.dataset.shown = mine;
     await painted();
     if (mine === turn && answer.cloud) await draw(answer);
     document.documentElement.dataset.drawn = mine;
