@@ -127,7 +127,7 @@ def triplane(f: Figure) -> None:
     for share in (0.0, 0.14, 0.28, 0.42, 0.56):
         f.disc(start[0] + share * length, start[1] - share * length, "", "k", 3.5)
     f.text(start[0] + length + 10, start[1] - length + 2, "ray of a pixel", "s left")
-    mlp = f.box(400, 92, 92, 52, "sum, two\nlayers")
+    mlp = f.box(400, 92, 92, 52, "mean, two\nlayers")
     f.arrow((290, 118), mlp.at("l"))
     f.text(344, 132, "at each point", "s")
     weigh = f.box(528, 92, 74, 52, "weighed\nalong ray")
