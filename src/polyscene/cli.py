@@ -208,6 +208,32 @@ def view(
     run(places, weights, data, split, sample, host, port, device)
 
 
+def export(
+    weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]],
+    out: Path,
+    format: Literal["onnx", "openvino"] = "onnx",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    size: Annotated[tuple[int, int] | None, arg(metavar="H W")] = None,
+    photos: tuple[Path, ...] = (),
+    data: Annotated[str | None, arg(metavar="CONFIG_OR_NAME")] = None,
+) -> None:
+    """Write a network for use outside Python: ONNX or OpenVINO, checked against torch on photographs, and timed.
+
+    Args:
+        weights: a run, a folder of weights, or a .safetensors file.
+        out: folder to write to; `polyscene predict --weights` takes it.
+        format: onnx (onnxruntime, TensorRT, browsers; with a script that needs neither torch nor polyscene), openvino.
+        precision: fp32, fp16 (half the size) or int8 (a quarter; convolutions alone).
+        size: height and width in multiples of 32; as the network was trained by default.
+        photos: pictures and folders of them to check on and to find the ranges of 8 bits with; the package's samples by
+            default.
+        data: also judge before and after on this labelled data, as `polyscene eval --data` does.
+    """
+    from polyscene.export.command import run
+
+    run(weights, out, format, precision, size, photos, data)
+
+
 def info(weights: Positional[Annotated[str, arg(metavar="RUN|WEIGHTS")]], as_json: bool = False) -> None:
     """What a network is: tasks, classes, size, parameters, licence, provenance.
 
@@ -310,6 +336,7 @@ COMMANDS: Commands = {
     "view": view,
     "data": DATA,
     "convert": convert,
+    "export": export,
     "info": info,
     "report": report,
     "bench": bench,

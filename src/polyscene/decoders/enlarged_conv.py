@@ -34,8 +34,8 @@ def enlarged_conv(
     columns = _taps(width, size[1], dilation, tensor).transpose(1, 2).flatten(1)
     places = tensor.flatten(2).transpose(1, 2)[:, None]
     mixed = places @ weight.permute(2, 1, 3, 0).flatten(2)  # n, tap row, (h w), (tap column, channel)
-    tall = rows @ mixed.view(len(tensor), 3 * height, width * 3 * channels)
-    large = columns @ tall.view(len(tensor), size[0], width * 3, channels)
+    tall = rows @ mixed.view(-1, 3 * height, width * 3 * channels)
+    large = columns @ tall.view(-1, size[0], width * 3, channels)
     return large.permute(0, 3, 1, 2)
 
 

@@ -222,9 +222,9 @@ class _Stage(nn.Module):
 
     def _listen(self, weight: Tensor, own: Tensor, before: Tensor) -> Tensor:
         """Scores mixed, head by head, with those of the stage before at the resolution of these queries."""
-        lead, (height, width) = before.shape[:3], own.shape[3:5]
+        lead, (height, width) = before.shape[1:3], own.shape[3:5]
         enlarged = resize(before.flatten(0, 2).permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1)
-        both = torch.cat([own, enlarged.unflatten(0, lead)], 1)
+        both = torch.cat([own, enlarged.unflatten(0, (-1, *lead))], 1)
         return (weight @ both.flatten(2)).view_as(own)
 
 

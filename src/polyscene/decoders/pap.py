@@ -87,11 +87,11 @@ class AffinityPropagation(nn.Module):
         with without_autocast(first):
             start = torch.cat([tensor.float() for tensor in by_task], 1).permute(0, 2, 3, 1).flatten(1, 2)
             left, right = self._factors(start.unflatten(2, (len(by_task), channels)))
-            sent = right.mT @ start  # rows by source, columns by target
-            shares = self.weights.float().softmax(1).mT.repeat_interleave(channels, 0).repeat_interleave(channels, 1)
+            sent = right.transpose(-2, -1) @ start  # rows by source, columns by target
+            shares = self.weights.float().softmax(1).T.repeat_interleave(channels, 0).repeat_interleave(channels, 1)
             mixed = self.beta * shares * sent
             if self.iterations > 1:
-                again = right.mT @ left
+                again = right.transpose(-2, -1) @ left
                 for _ in range(self.iterations - 1):
                     mixed = self.beta * shares * (again @ mixed + (1 - self.beta) * sent)
             propagated = torch.baddbmm(start, left, mixed, beta=1 - self.beta)

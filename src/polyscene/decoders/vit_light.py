@@ -54,7 +54,7 @@ class _Branch(nn.Module):
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for tensor, project, weight in zip(maps, self.project, self.fuse.weight.split(self.widths, 1), strict=True):
-            alike[tuple(tensor.shape[-2:])].append((project(tensor), weight))
+            alike[tuple(map(int, tensor.shape[-2:]))].append((project(tensor), weight))
         levels = [[torch.cat(side, 1) for side in zip(*group, strict=True)] for group in alike.values()]
         fused = [enlarged_conv(tensor, weight, size) for tensor, weight in levels]
         return F.gelu(self.norm(sum(fused[1:], fused[0])))

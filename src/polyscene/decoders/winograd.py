@@ -44,6 +44,7 @@ def worthwhile(maps: Tensor, weight: Tensor) -> bool:
         and maps.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and min(weight.shape[:2]) >= ENOUGH_CHANNELS
         and maps.shape[-2] * maps.shape[-1] >= ENOUGH_PIXELS
     )

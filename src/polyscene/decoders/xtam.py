@@ -150,5 +150,5 @@ def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     if tuple(cells.shape[-2:]) == (height, width):
         return cells
-    cell = -(-height // cells.shape[-2])
+    cell = int(-(-height // cells.shape[-2]))
     return F.interpolate(cells, scale_factor=cell, mode="nearest")[..., :height, :width]

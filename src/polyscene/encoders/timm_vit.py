@@ -38,7 +38,7 @@ class TimmViT(Encoder):
 
     def forward(self, images: Float[Tensor, "bv 3 h w"]) -> Features:
         stride = self.strides[0]
-        height, width = (max(round(length / stride), 1) for length in images.shape[-2:])
+        height, width = (max(round(int(length) / stride), 1) for length in images.shape[-2:])
         if (height * stride, width * stride) != tuple(images.shape[-2:]):
             images = F.interpolate(images, (height * stride, width * stride), mode="bilinear", antialias=True)
         final, maps = self.net.forward_intermediates(

@@ -58,5 +58,5 @@ class Fusion(nn.Module):
 
 def _to(maps: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, of means where it would skip places."""
-    step = max(1, round(maps.shape[-2] / height / 2))
+    step = max(1, round(int(maps.shape[-2]) / int(height) / 2))
     return resize(F.avg_pool2d(maps, step, ceil_mode=True) if step > 1 else maps, (height, width))
