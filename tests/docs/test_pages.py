@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.data.folders import make_folder
 from tests.docs.pages import DOCS, PAGES, blocks, commands
 
 from polyscene import cli, config
@@ -56,13 +57,18 @@ def configurations() -> list[Any]:
     return [pytest.param(block, id=f"{page}-{place}") for place, (page, block) in enumerate(found)]
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("pages") / "data", frames=2)
+
+
 @pytest.mark.parametrize("block", configurations())
-def test_a_configuration_has_known_keys_and_parts(block: str, tmp_path: Path) -> None:
+def test_a_configuration_has_known_keys_and_parts(block: str, described: Path, tmp_path: Path) -> None:
     given = yaml.safe_load(block)
     if "target" in given or "images" in given or "protocol" in given:
         return  # the short form of `adapt`, a description, a baseline: no configurations
-    for wanted in re.findall(r"(?:path|init|root): ([\w./-]+)", block):  # what the reader has, as far as it is looked at
-        block = block.replace(f": {wanted}", f": {tmp_path}")
+    for wanted in re.findall(r"(?:path|init|root): ([\w./-]+)", block):  # what the reader has
+        block = block.replace(f": {wanted}", f": {described}")
     merged = joined(BASE, yaml.safe_load(block))
     if set(merged["training"]) & {"minutes", "epochs"}:
         del merged["training"]["steps"]
