@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 from polyscene.app.desk import Desk
 from polyscene.app.server import Running, load
 
-SIZE = {"width": 1180, "height": 760}
+SIZE = {"width": 1180, "height": 880}
 SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -33,7 +33,7 @@ def shot(browser: Browser, url: str, scheme: str, photo: str | None, turns: int)
         page.click(f"#facets button:nth-child({turns + 1})")
         page.click(f"#colours button:nth-child({turns + 2})")
     page.hover("#divide", position={"x": 330, "y": 190})
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(4000)  # the points are drawn by the processor
     taken = Image.open(io.BytesIO(page.screenshot()))
     page.close()
     return taken.convert("RGB")
@@ -48,7 +48,7 @@ def main() -> None:
     page = Image.new("RGB", (SIZE["width"], 2 * SIZE["height"]))
     for row, taken in enumerate(shots):
         page.paste(taken, (0, row * SIZE["height"]))
-    page.quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
+    page.save(out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -171,9 +171,9 @@ def test_photos_are_dropped_pasted_and_taken(page: "playwright.Page") -> None:
         canvas.toBlob(blob => {
             const transfer = new DataTransfer();
             transfer.items.add(new File([blob], "given.png", { type: "image/png" }));
-            const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true })
-                : new ClipboardEvent(kind, { clipboardData: transfer, bubbles: true });
-            document.body.dispatchEvent(event);
+            const dropped = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+            const pasted = new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
+            document.body.dispatchEvent(kind === "drop" ? dropped : pasted);
             done();
         });
     })"""

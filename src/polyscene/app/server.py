@@ -97,9 +97,8 @@ def application(desk: Desk) -> ASGIApp:
     _serve_page(app, desk)
     _serve_pictures(app, desk)
     gradio.mount_gradio_app(
-        app, _endpoint(desk), path="/", allowed_paths=[], show_error=False, ssr_mode=False, run_history=False,
-        footer_links=[], pwa=False, mcp_server=False, enable_monitoring=False,
-    )  # fmt: skip
+        app, _endpoint(desk), path="/", allowed_paths=[], show_error=False, ssr_mode=False, mcp_server=False
+    )
     return Door(app, desk.limits)
 
 
