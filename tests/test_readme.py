@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from tests.data.folders import make_folder
 
@@ -57,7 +59,15 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize(("target", "runs"), [("demo", "polyscene demo"), ("test", "-m pytest")])
+@pytest.mark.parametrize(
+    ("target", "runs"),
+    [
+        ("demo", "polyscene demo"),
+        ("test", "-m pytest"),
+        ("docs", "mkdocs build"),
+        ("starter", "experiments/starter/run"),
+    ],
+)
 def test_make(target: str, runs: str) -> None:
     plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert runs in plan
@@ -80,7 +90,7 @@ def test_pip_install(tmp_path: Path) -> None:
     ]
     subprocess.run([sys.executable, "-m", "pip", *words], cwd=source, check=True)
     installed = tmp_path / "site" / "polyscene"
-    for needed in ("py.typed", "configs/demo.yaml", "samples/CREDITS.md", "report.css"):
+    for needed in ("py.typed", "configs/demo.yaml", "samples/CREDITS.md", "report.css", "starter/model.safetensors"):
         assert (installed / needed).is_file(), needed
 
 
@@ -94,6 +104,15 @@ def test_commands_and_snippets_in_their_order(tmp_path: Path, monkeypatch: pytes
     shutil.copy(samples / "chelsea.jpg", "photo.jpg")
     make_folder(Path("my_data"))
     Path("my_data/polyscene.yaml").unlink()
+    os.mkdir("shots")
+    shutil.copy(samples / "rocket.jpg", "shots/one.png")
+    film = cv2.VideoWriter("walk.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64))
+    for shade in (60, 200):
+        film.write(np.full((64, 96, 3), shade, np.uint8))
+    film.release()
+    served: list[str] = []  # pages that are served until they are interrupted have tests of their own
+    for page in ("app.server", "view"):
+        monkeypatch.setattr(f"polyscene.{page}.run", lambda *_, page=page: served.append(page))
     for name, block in zip(("my.yaml", "mine.yaml"), blocks("yaml"), strict=True):
         Path(name).write_text(smaller(block))
 
@@ -108,4 +127,5 @@ def test_commands_and_snippets_in_their_order(tmp_path: Path, monkeypatch: pytes
             assert cli.main(words) == 0, command
     for snippet in blocks("python"):
         exec(compile(snippet, "README.md", "exec"), {})
-    assert list(Path("out").glob("*.npz"))
+    assert list(Path("out").glob("*.npz")) and Path("onnx/model.onnx").is_file()
+    assert served == ["app.server", "view"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 FILE = "README.md"
+SHOWN = 2  # figures of a task
 
 
 def write(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -53,14 +54,15 @@ def _task(task: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _structure(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    told = [f"{kind.capitalize()} `{model[kind]['name']}`" for kind in ("encoder", "neck", "decoder") if model.get(kind)]
+    told = [f"{kind} `{model[kind]['name']}`" for kind in ("encoder", "neck", "decoder") if model.get(kind)]
     if facts.get("parameters"):
         told.append(f"{facts['parameters'] / 1e6:.2f} M parameters")
     if size := facts.get("size"):
         told.append(f"trained at {size[0]}x{size[1]} (height x width)")
     if model.get("canonical_focal"):
         told.append("depth by the focal length of the camera, where that is known")
-    return f"{'; '.join(told)}."
+    line = "; ".join(told)
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _use(name: str) -> str:
@@ -89,7 +91,7 @@ def _metrics(facts: Mapping[str, Any]) -> Iterable[str]:
         rows = [
             (task, figure, _told(value), _told(floors.get(task, {}).get(figure)))
             for task, figures in tasks.items()
-            for figure, value in list(figures.items())[:6]
+            for figure, value in list(figures.items())[:SHOWN]
         ]
         yield f"On {source}, held out:\n\n" + _table(("task", "figure", "network", "constant"), rows)
 
