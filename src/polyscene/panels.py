@@ -86,14 +86,17 @@ def stack(pages: Sequence[Image.Image]) -> Image.Image:
 
 
 def _cell(item: Facet, width: int) -> Image.Image:
-    picture = Image.fromarray(item.picture)
-    scale = min(width / picture.width, TALLEST * width / picture.height)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+    import cv2  # twice as fast as PIL
+
+    across, down = item.picture.shape[1], item.picture.shape[0]
+    scale = min(width / across, TALLEST * width / down)
+    size = max(1, round(across * scale)), max(1, round(down * scale))
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    picture = Image.fromarray(cv2.resize(item.picture, size, interpolation=smooth))
     legend = _legend(item.legend, width)
     cell = Image.new("RGB", (width, TITLE + size[1] + legend.height), PAPER)
     ImageDraw.Draw(cell).text((0, TITLE - 8), item.title, INK, _font(14, bold=True), anchor="ls")
-    cell.paste(picture.resize(size, smooth), (0, TITLE))
+    cell.paste(picture, (0, TITLE))
     cell.paste(legend, (0, TITLE + size[1]))
     return cell
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,24 +70,23 @@ class Torch(Network):
 
 
 class Exported(Network):
-    """What ``polyscene export`` wrote: a folder, or the ``.onnx`` or ``.xml`` file in it."""
+    """What ``polyscene export`` wrote: the folder, or the ``.onnx`` or ``.xml`` file in it. Raises as ``open_engine``
+    does."""
 
     def __init__(self, path: Path) -> None:
         from polyscene.export.engine import open_engine
 
-        folder = path if path.is_dir() else path.parent
-        self.facts: dict[str, Any] = json.loads((folder / "export.json").read_text())
-        self.engine = open_engine(folder / self.facts["file"] if path.is_dir() else path)
-        made = [build(description) for description in self.facts["tasks"]]
-        self.tasks = {task.name: task for task in made}
-        height, width = self.facts["size"]
-        self.size, self.any_size = (height, width), self.facts["any_size"]
+        self.engine = open_engine(path)
+        self.facts = self.engine.about
+        self.tasks = {description["name"]: build(description) for description in self.facts["tasks"]}
+        self.size, self.any_size = self.engine.size, self.facts["any_size"]
 
     def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft:
-        own = torch.where(focal.isnan(), self.facts.get("canonical_focal") or 1.0, focal / images.shape[-1])
-        given = {"images": images.numpy(), "focal": (own * images.shape[-1]).numpy().astype(np.float32)}
-        found = self.engine({name: given[name] for name in self.facts["inputs"]})
-        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()}
+        given = {"images": images.numpy()}
+        if "focal" in self.facts["inputs"]:
+            usual = self.facts["canonical_focal"] * images.shape[-1]
+            given["focal"] = torch.where(focal.isnan(), usual, focal).numpy()
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.engine(given).items()}
 
 
 def is_exported(path: Path) -> bool:
