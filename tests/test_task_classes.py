@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from polyscene.tasks import semseg
 from polyscene.tasks.base import Task
 from polyscene.tasks.classes import COUNT, DepthClasses, NormalClasses, as_classes
 from polyscene.tasks.sets import NYUV2, SETS
@@ -75,3 +76,10 @@ def test_others_are_refused() -> None:
     Strange.__abstractmethods__ = frozenset()
     with pytest.raises(ValueError, match=r"'strange' \(Strange\) .* register it in as_classes"):
         as_classes(Strange("strange"))
+
+
+def test_a_class_has_its_colour_in_every_network() -> None:
+    indoors, streets = semseg.palette(("wall", "bed")), semseg.palette(("sky", "wall", "thing", "other"))
+    assert indoors[0].tolist() == streets[1].tolist() and streets[0, 2] > streets[0, 0]
+    many = semseg.palette((*(f"class {number}" for number in range(40)), "bed"))
+    assert len({tuple(colour) for colour in many.tolist()}) == 41
