@@ -1,6 +1,6 @@
 """Pictures of data sets with what one network sees in them, a row each:
 
-python docs/pictures/facets.py RUN OUT.jpg SOURCE:INDEX...       a SOURCE is "rooms" or a polyscene.yaml
+python docs/pictures/facets.py RUN OUT.jpg SOURCE:INDEX...       a SOURCE is rooms, streets or a polyscene.yaml
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import polyscene
 from polyscene.data.base import Dataset
 from polyscene.data.folder import Folder
 from polyscene.data.rooms.dataset import Rooms
+from polyscene.data.streets.dataset import Streets
 from polyscene.predict import Predictor
 from polyscene.transforms import cover
 
+RENDERED = {"rooms": Rooms, "streets": Streets}
 TITLES = {"semseg": "segmentation"}
 CELL, GAP, TOP = (192, 256), 4, 24
 
@@ -37,7 +39,7 @@ def row(predictor: Predictor, dataset: Dataset, index: int) -> list[Image.Image]
 
 
 def source(name: str) -> Dataset:
-    found = Rooms(60, split="val") if name == "rooms" else Folder(name, None)
+    found = RENDERED[name](60, split="val") if name in RENDERED else Folder(name, None)
     found.prepare()
     return found
 
