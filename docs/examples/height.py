@@ -29,7 +29,7 @@ class MeanError(Metric):
 class Height(Task):
     name: str = "height"
     unit: ClassVar[str] = "m"
-    channels = 1  # type: ignore[assignment]
+    channels = 1
 
     def activate(self, raw: Tensor) -> Tensor:
         return raw

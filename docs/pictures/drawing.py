@@ -9,18 +9,32 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "figures"
 Point = tuple[float, float]
+LIGHT = (
+    "--f-ink:#1f2328;--f-soft:#5d666f;--f-line:#8b949e;--f-card:#f6f7f9;"
+    "--f-a:#2f6fdb;--f-b:#b4540a;--f-c:#1a7f4b;--f-paper:#fff"
+)
+DARK = (
+    "--f-ink:#e7eaee;--f-soft:#a3acb5;--f-line:#7b848d;--f-card:#1c2024;"
+    "--f-a:#7aa7ff;--f-b:#ffab70;--f-c:#5bc98c;--f-paper:#14171a"
+)
+COLOURS = f"""
+.figure{{{LIGHT}}}
+@media (prefers-color-scheme:dark){{.figure{{{DARK}}}}}
+[data-md-color-scheme=default] .figure{{{LIGHT}}}
+[data-md-color-scheme=slate] .figure{{{DARK}}}
+"""
 STYLE = """
-.figure{--f-ink:#1f2328;--f-soft:#5d666f;--f-line:#8b949e;--f-card:#f6f7f9;--f-a:#2f6fdb;--f-b:#b4540a;--f-c:#1a7f4b;--f-paper:#fff}
-@media (prefers-color-scheme:dark){.figure{--f-ink:#e7eaee;--f-soft:#a3acb5;--f-line:#7b848d;--f-card:#1c2024;--f-a:#7aa7ff;--f-b:#ffab70;--f-c:#5bc98c;--f-paper:#14171a}}
-[data-md-color-scheme=default] .figure{--f-ink:#1f2328;--f-soft:#5d666f;--f-line:#8b949e;--f-card:#f6f7f9;--f-a:#2f6fdb;--f-b:#b4540a;--f-c:#1a7f4b;--f-paper:#fff}
-[data-md-color-scheme=slate] .figure{--f-ink:#e7eaee;--f-soft:#a3acb5;--f-line:#7b848d;--f-card:#1c2024;--f-a:#7aa7ff;--f-b:#ffab70;--f-c:#5bc98c;--f-paper:#14171a}
-.figure text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--f-ink);text-anchor:middle;dominant-baseline:central}
-.figure text.s{font-size:11.5px;fill:var(--f-soft)} .figure text.left{text-anchor:start} .figure text.right{text-anchor:end}
-.figure .k{--f-k:var(--f-line)} .figure .a{--f-k:var(--f-a)} .figure .b{--f-k:var(--f-b)} .figure .c{--f-k:var(--f-c)}
+.figure text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+.figure text{fill:var(--f-ink);text-anchor:middle;dominant-baseline:central}
+.figure text.s{font-size:11.5px;fill:var(--f-soft)}
+.figure text.left{text-anchor:start} .figure text.right{text-anchor:end}
+.figure .k{--f-k:var(--f-line)} .figure .a{--f-k:var(--f-a)}
+.figure .b{--f-k:var(--f-b)} .figure .c{--f-k:var(--f-c)}
 .figure .shape{fill:color-mix(in srgb,var(--f-k) 13%,var(--f-paper));stroke:var(--f-k);stroke-width:1.3}
 .figure .shape.k{fill:var(--f-card)} .figure .early{stroke-dasharray:4 3}
 .figure .way{fill:none;stroke:var(--f-k);stroke-width:1.4} .figure .way.dash{stroke-dasharray:4 3}
-.figure .head{fill:var(--f-k);stroke:none} .figure text.a{fill:var(--f-a)} .figure text.b{fill:var(--f-b)} .figure text.c{fill:var(--f-c)}
+.figure .head{fill:var(--f-k);stroke:none}
+.figure text.a{fill:var(--f-a)} .figure text.b{fill:var(--f-b)} .figure text.c{fill:var(--f-c)}
 """
 
 
@@ -59,10 +73,11 @@ class Figure:
         found = []
         for index, height in enumerate(heights):
             left = x + index * (12 + gap)
+            top = y - height / 2
             self.parts.append(
-                f'<rect class="shape {kind}" x="{left:g}" y="{y - height / 2:g}" width="12" height="{height:g}" rx="2"/>'
+                f'<rect class="shape {kind}" x="{left:g}" y="{top:g}" width="12" height="{height:g}" rx="2"/>'
             )
-            found.append(Rect(left, y - height / 2, 12, height))
+            found.append(Rect(left, top, 12, height))
         return found
 
     def disc(self, x: float, y: float, text: str = "", kind: str = "k", r: float = 10) -> Rect:
@@ -103,7 +118,7 @@ class Figure:
     def svg(self) -> str:
         width, height = self.size
         head = f'<svg xmlns="http://www.w3.org/2000/svg" class="figure" viewBox="0 0 {width} {height}">'
-        return "\n".join([head, f"<style>{STYLE}</style>", *self.parts, "</svg>\n"])
+        return "\n".join([head, f"<style>{COLOURS}{STYLE}</style>", *self.parts, "</svg>\n"])
 
     def save(self) -> None:
         FOLDER.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from drawing import Figure, Rect
 
@@ -116,7 +117,7 @@ def between_stages(f: Figure, symbol: str, text: str, wide: bool) -> None:
                 f.arrow(ends[task].at("r"), boxes[task].at("l"), kind=task)
         ends = {}
         if wide:
-            unit = f.box(x + 78, ROWS["a"] - 20, 28, ROWS["b"] - ROWS["a"] + 40)
+            f.box(x + 78, ROWS["a"] - 20, 28, ROWS["b"] - ROWS["a"] + 40)
             f.text(x + 92, MIDDLE, symbol, "s")
             for task, row in ROWS.items():
                 f.arrow(boxes[task].at("r"), (x + 78, row), kind=task)
@@ -182,7 +183,11 @@ def pap(f: Figure) -> None:
     for task in ROWS:
         share = 0.25 if task == "a" else 0.75
         f.elbow(found[task].at("r", 0.75 if task == "a" else 0.25), mix.at("l", share), task, 334)
-        f.arrow(found[task].at("r", 0.25 if task == "a" else 0.75), spread[task].at("l", 0.25 if task == "a" else 0.75), kind=task)
+        f.arrow(
+            found[task].at("r", 0.25 if task == "a" else 0.75),
+            spread[task].at("l", 0.25 if task == "a" else 0.75),
+            kind=task,
+        )
         f.elbow(mix.at("r", share), spread[task].at("l", 0.75 if task == "a" else 0.25), task, 490)
     outputs(f, spread)
 
@@ -234,9 +239,7 @@ def atrc(f: Figure) -> None:
 
 def dense_mtl(f: Figure) -> None:
     maps = encoder(f)
-    up = {
-        task: f.bars(186, row, [0.6 * height for height in PYRAMID[:0:-1]], task, 10) for task, row in ROWS.items()
-    }
+    up = {task: f.bars(186, row, [0.6 * height for height in PYRAMID[:0:-1]], task, 10) for task, row in ROWS.items()}
     forked(f, maps[-1], {task: steps[0] for task, steps in up.items()}, 140)
     f.text(215, MIDDLE, "U-Net a task", "s")
     exchange = a_task(f, 330, 92, "+ xTAM", 36)
@@ -259,7 +262,7 @@ def invpt(f: Figure) -> None:
         stages.append(f.box(x, MIDDLE - h / 2, 76, h, f"attention\n{text}"))
     for task in ROWS:
         f.elbow(own[task].at("r"), stages[0].at("l", 0.3 if task == "a" else 0.7), task)
-    for one, other in zip(stages, stages[1:], strict=False):
+    for one, other in pairwise(stages):
         f.arrow(one.at("r"), other.at("l"))
     f.line([maps[1].at("t"), (42, 14)])
     f.arrow((42, 14), (404, 14), (404, stages[1].y))

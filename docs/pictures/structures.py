@@ -99,7 +99,9 @@ def cost_volume(f: Figure) -> None:
         y = eye[1] + (x - eye[0]) * 0.11
         f.line([other, (x, y)], kind if index == best else "b")
         f.disc(x, y, "", kind, 4)
-        f.shape([(x - 6, 268), (x - 6, 268 - 46 * similar[index]), (x + 6, 268 - 46 * similar[index]), (x + 6, 268)], kind)
+        f.shape(
+            [(x - 6, 268), (x - 6, 268 - 46 * similar[index]), (x + 6, 268 - 46 * similar[index]), (x + 6, 268)], kind
+        )
     f.arrow(eye, (planes[-1] + 26, eye[1] + (planes[-1] + 26 - eye[0]) * 0.11), kind="a")
     for (x, y), name, kind in ((eye, "this view", "a"), (other, "neighbour", "b")):
         f.shape([(x, y), (x - 34, y - 17), (x - 34, y + 17)], kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import os
@@ -14,6 +15,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+FIELDS = re.compile(r"<!-- fields of (\w+) in (\S+) -->")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)\)")
 FIGURE = re.compile(r'<img alt="([^"]*)" src="([^"]*?/figures/[^"]+\.svg)"[^>]*/?>')
 
@@ -32,6 +34,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links to files of the repository that are no part of the site become plain text, if there are such files."""
+    if page.is_homepage:
+        page.meta["hide"] = ["toc"]
     root = Path(config.config_file_path).parent
     here = Path(config.docs_dir) / PurePosixPath(page.file.src_uri).parent
 
@@ -43,7 +47,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             raise PluginError(f"{page.file.src_uri}: the link to {link[2]} leads nowhere")
         return text if text.startswith("`") else f"{text} (`{target.relative_to(root)}`)"
 
-    return LINK.sub(kept, markdown).replace(".ipynb)", ".md)") if page.file.generated_by is None else markdown
+    if page.file.generated_by is not None:
+        return markdown
+    told = FIELDS.sub(lambda wanted: _fields(root / wanted[2], wanted[1]), markdown)
+    return LINK.sub(kept, told).replace(".ipynb)", ".md)")
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -55,6 +62,16 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         return svg.replace("<svg ", f'<svg role="img" aria-label="{image[1]}" ', 1)
 
     return FIGURE.sub(drawn, content)
+
+
+def _fields(file: Path, name: str) -> str:
+    """A class's docstring and its fields, with the comments beside them."""
+    source = file.read_text()
+    lines = source.splitlines()
+    node = next(item for item in ast.parse(source).body if isinstance(item, ast.ClassDef) and item.name == name)
+    fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+    code = "\n".join(line.strip() for item in fields for line in lines[item.lineno - 1 : item.end_lineno])
+    return f"{ast.get_docstring(node) or ''}\n\n```python\n{code}\n```"
 
 
 def _cell(cell: dict[str, Any]) -> str:

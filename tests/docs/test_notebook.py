@@ -23,7 +23,9 @@ def test_from_top_to_bottom(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "tiny", size=(48, 64))
         for cell in notebook.cells:
             cell.source = cell.source.replace('"starter"', f'"{tmp_path / "tiny"}"')
-    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
     assert (tmp_path / "seen" / "coffee.npz").is_file()
     assert sum(len(cell.outputs) for cell in notebook.cells if cell.cell_type == "code") >= 6
 

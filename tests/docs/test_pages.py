@@ -110,6 +110,8 @@ def test_snippets_that_stand_alone(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     """As read where the code is hosted; anchors are checked by the build of the site."""
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", (DOCS / page).read_text(), flags=re.S)):
+    for target in re.findall(
+        r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", (DOCS / page).read_text(), flags=re.S)
+    ):
         if "://" not in target:
             assert ((DOCS / page).parent / target).exists(), target
