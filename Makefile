@@ -19,7 +19,7 @@ starter: install # two hours on two cores; DEVICE=cuda where there is one
 	$(BIN)/python experiments/starter/run --device $(DEVICE)
 
 docs: install
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: install
 	$(BIN)/python -m pytest -n 2
