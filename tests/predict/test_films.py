@@ -108,6 +108,8 @@ def test_a_webcam(
 def test_a_webcam_that_is_not_there(tmp_path: Path, predictor: Predictor, capfd: pytest.CaptureFixture[str]) -> None:
     assert predict_paths(["webcam:97"], tmp_path, predictor).exit_code == 2
     assert "webcam:97: cannot be opened as a video; is it plugged in" in capfd.readouterr().out
+    assert predict_paths(["webcam:front"], tmp_path, predictor).exit_code == 2
+    assert "webcam:front: webcams have numbers; the first is webcam:0" in capfd.readouterr().out
 
 
 def test_the_option_for_a_webcam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

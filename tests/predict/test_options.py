@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from polyscene.predict import Predictor, network_size, predict_paths
@@ -108,6 +109,23 @@ def test_a_batch_is_of_one_size_and_little_is_held_back(predictor: Predictor, ph
     finally:
         look.remove()
     assert sorted(seen) == list("0123456") and batches == [3, 2, 2] and held < 6
+
+
+def test_threads_of_torch_are_as_before(
+    predictor: Predictor, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    before, during = torch.get_num_threads(), []
+    look = predictor.network.model.register_forward_pre_hook(lambda *_: during.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        for wants in (True, False):
+            monkeypatch.setattr(predictor.network, "wants_threads", wants)
+            predict_paths([tmp_path / "a.png"], tmp_path / "out", predictor, write=["depth"])
+        assert during == [2, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+        look.remove()
 
 
 def test_order_is_kept_whatever_the_size(predictor: Predictor, photo: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from polyscene.data.cameras import Cameras
 from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.pictures import BadPicture, Picture
 from polyscene.predict import video
-from polyscene.predict.networks import Soft
+from polyscene.predict.networks import Network, Soft
 from polyscene.predict.predictor import Predictor, Prepared, load, nearest
 from polyscene.predict.video import BadVideo, Film
 from polyscene.scene import KINDS
@@ -91,7 +92,7 @@ def predict_paths(
             raise ValueError(parts.unknown(kind, known, "kind of file"))
     moving = [(path, name) for path, name in named if _is_film(path)]
     still = [(path, name) for path, name in named if not _is_film(path)]
-    with _progress() as progress, _pool() as pool, warnings.catch_warnings():
+    with _progress() as progress, _pool(predictor.network) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PIL and its like: what is wrong with a file is said once, in a line
         work = _Work(predictor, out, write, focal, where, frames, progress, pool)
         if still:
@@ -295,8 +296,17 @@ def ordered(
         yield waiting.popleft().result()
 
 
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, "predict", lambda: torch.set_num_threads(1))
+@contextmanager
+def _pool(network: Network) -> Iterator[ThreadPoolExecutor]:
+    """Threads that read, draw and write. Unless the network computes in them, torch's own would only stand in the way:
+    each of ours would have as many as there are cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if network.wants_threads else 1)
+    try:
+        with ThreadPoolExecutor(THREADS, "predict") as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 def _progress() -> Progress:

@@ -24,11 +24,13 @@ Soft = dict[str, Tensor]
 class Network(ABC):
     """Images (b, 3, h, w), RGB in [0, 1], to soft values (b, c, h, w) by task, on the CPU. ``focal`` (b,) is in pixels
     of the images, NaN where unknown. ``size`` (h, w) is what it was trained at; other sizes are taken if ``any_size``.
+    ``wants_threads``: whether it computes in the threads of torch.
     """
 
     tasks: Mapping[str, Task]
     size: tuple[int, int]
     any_size: bool = True
+    wants_threads: bool = False
     device: torch.device = torch.device("cpu")
 
     @abstractmethod
@@ -42,7 +44,7 @@ class Torch(Network):
         from polyscene.portable import Portable
 
         self.model, self.size, self.device, self.tasks = model.to(device).eval(), size, device, model.tasks
-        self.portable = Portable(model)
+        self.portable, self.wants_threads = Portable(model), device.type == "cpu"
 
     @property
     def sees_views(self) -> bool:

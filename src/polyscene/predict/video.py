@@ -47,8 +47,11 @@ class Film:
     def open(cls, source: str | Path) -> Film:
         """A file, or ``webcam:N``. Raises ``BadVideo``."""
         name = str(source)
+        number = name.removeprefix(WEBCAM)
+        if name.startswith(WEBCAM) and not number.isdecimal():
+            raise BadVideo(f"{name}: webcams have numbers; the first is {WEBCAM}0")
         remedy = "is it plugged in, and not in use elsewhere?" if name.startswith(WEBCAM) else REMEDY
-        capture = webcam(int(name.removeprefix(WEBCAM))) if name.startswith(WEBCAM) else cv2.VideoCapture(name)
+        capture = webcam(int(number)) if name.startswith(WEBCAM) else cv2.VideoCapture(name)
         if not capture.isOpened():
             raise BadVideo(f"{name}: cannot be opened as a video; {remedy}")
         return cls(name, capture)
