@@ -224,7 +224,7 @@ def export(
         out: folder to write to; `polyscene predict --weights` takes it.
         format: onnx (onnxruntime, TensorRT, browsers; with a script that needs neither torch nor polyscene), openvino.
         precision: fp32, fp16 (half the size) or int8 (a quarter; convolutions alone).
-        size: height and width in multiples of 32; as the network was trained by default.
+        size: height and width in multiples of 32; about as the network was trained by default.
         photos: pictures and folders of them to check on and to find the ranges of 8 bits with; the package's samples by
             default.
         data: also judge before and after on this labelled data, as `polyscene eval --data` does.

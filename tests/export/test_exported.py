@@ -91,6 +91,16 @@ def test_any_batch_and_any_size(trained: Path, onnx: Path, batch: int, size: tup
     assert worst(trained, engine.open_engine(onnx), batch, size) < 1e-3
 
 
+def test_delicate_convolutions_keep_their_bits(onnx: Path) -> None:
+    import onnx as library
+
+    nodes = library.load(onnx / "model.onnx").graph
+    kept = precision.delicate(nodes)
+    names = [node.name for node in nodes.node if node.op_type == "Conv"]
+    assert names[0] in kept and 5 < len(names) - len(set(kept))
+    assert sum("/heads." in name or "/project/" in name for name in kept) == len(TASKS)
+
+
 def test_openvino(trained: Path, onnx: Path, tmp_path: Path, untimed: None) -> None:
     command.run(trained, tmp_path, "openvino", photos=[SAMPLE])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.bin", "model.xml"]

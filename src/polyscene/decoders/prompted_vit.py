@@ -58,7 +58,7 @@ class PromptedViT(Encoder):
         if tuple(images.shape[-2:]) != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         patches = self.patch_embed(self.normalise(images)).flatten(1, -2) + self.position
-        tokens = self.enter(torch.cat([self.prompts.expand(len(patches), -1, -1), patches], 1))
+        tokens = self.enter(torch.cat([self.prompts.expand(patches.shape[0], -1, -1), patches], 1))
         levels: list[Tensor] = []
         for place, layer in enumerate(self.layers):
             tokens, spatial, channel = layer(tokens)

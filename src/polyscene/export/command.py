@@ -19,6 +19,7 @@ from polyscene.export.precision import Precision
 
 Format = Literal["onnx", "openvino"]
 SAMPLES = Path(__file__).parents[1] / "samples"
+STEP = 32  # pixels; every stride of a pyramid divides it
 NEEDED = ("onnx", "onnxruntime", "openvino")
 
 
@@ -36,9 +37,9 @@ def run(
     data: str | None = None,
 ) -> dict[str, Any]:
     """Writes ``model.onnx`` or ``model.xml``, ``export.json`` and, beside ONNX, ``look.py`` into ``out``, and returns
-    what ``export.json`` says. ``size`` (h, w): as trained by default. ``photos``, the package's samples by default, are
-    what parity is checked on and 8 bits are calibrated with; ``data``, as ``polyscene eval`` takes it, is what the
-    change of the figures is told on.
+    what ``export.json`` says. ``size`` (h, w): about as trained by default. ``photos``, the package's samples by
+    default, are what parity is checked on and 8 bits are calibrated with; ``data``, as ``polyscene eval`` takes it, is
+    what the change of the figures is told on.
 
     Raises ``Unlike``, and then leaves what was in ``out``; ``ValueError`` where a network cannot be exported;
     ``NotInstalled``, which is one too."""
@@ -52,9 +53,11 @@ def run(
 
     model, facts = files.load(weights)
     network = Portable(model)
-    size = size or tuple(facts.get("size") or (192, 256))
-    if any(side < 32 or side % 32 for side in size):
-        raise ValueError(f"size {size[0]}x{size[1]}: both sides must be multiples of 32, so that every stride fits")
+    if size is None:
+        height, width = (max(STEP, round(side / STEP) * STEP) for side in facts.get("size") or (192, 256))
+        size = height, width
+    if any(side < STEP or side % STEP for side in size):
+        raise ValueError(f"size {size[0]}x{size[1]}: both sides must be multiples of {STEP}, so that every stride fits")
     labelled = None if data is None else _loader(data, model, size)
     inputs = examples(photos or [SAMPLES], size, network)
     console = Console(soft_wrap=True, highlight=False)

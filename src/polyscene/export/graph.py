@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def write(network: Portable, size: Size, file: Path) -> bool:
         _trace(still, size, file, any_size=False)
         same = _same(still, file, 1, size) and _same(still, file, 3, size)
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}"
         raise ValueError(f"this network cannot be written as ONNX ({reason})") from error
     if not same:
         raise ValueError("this network cannot be written as ONNX: its graph is bound to one batch")
@@ -117,7 +118,7 @@ def quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

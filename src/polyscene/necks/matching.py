@@ -60,7 +60,7 @@ class _Residual(nn.Module):
 
 def _normalised(tensor: Tensor) -> Tensor:
     """Instance norm, as groups of one channel: the same numbers from a faster kernel."""
-    return F.group_norm(tensor, tensor.shape[1])
+    return F.group_norm(tensor, int(tensor.shape[1]))
 
 
 class MultiViewTransformer(nn.Module):
