@@ -286,6 +286,8 @@ def test_the_page_offers_the_samples_with_credits(url: str) -> None:
 def test_weights_are_called_by_the_ends_of_their_paths() -> None:
     assert server.names(["starter"]) == ["starter"]
     assert server.names(["runs/mine", "/data/other/"]) == ["mine", "other"]
+    with pytest.raises(ValueError, match="no weights are given"):
+        server.load([], "cpu")
     assert server.names(["a/run/best", "b/run/best", "c"]) == ["a/run/best", "b/run/best", "c"]
 
 

@@ -42,9 +42,10 @@ def run(weights: Sequence[str], host: str, port: int, device: str) -> None:
     with place:
         desk = Desk(load(weights, device))
         desk.warm()
+        server = uvicorn.Server(_config(application(desk)))
+        place.listen()  # whoever comes while the rest starts waits
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         print(f"Polyscene at http://{shown}:{place.getsockname()[1]} with {', '.join(desk.predictors)}; Ctrl-C ends it")
-        server = uvicorn.Server(_config(application(desk)))
         server.run([place])
         desk.close()
 
@@ -52,6 +53,8 @@ def run(weights: Sequence[str], host: str, port: int, device: str) -> None:
 def load(weights: Sequence[str], device: str) -> dict[str, Predictor]:
     """By the shortest ends of their paths that tell them apart."""
     paths = list(dict.fromkeys(weights))
+    if not paths:
+        raise ValueError("no weights are given; name a run, a folder of weights or a file, or leave the option out")
     return {name: predict.load(path, device) for name, path in zip(names(paths), paths, strict=True)}
 
 

@@ -208,7 +208,7 @@ async function draw({ cloud, facets }) {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily },
     uirevision: turn, // another photo is seen from the start
     scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", dragmode: "orbit",
-      camera: { eye: { x: 0.2, y: -1.28, z: 0.3 }, center: { x: 0, y: 0, z: -0.04 }, up: { x: 0, y: 0, z: 1 } } },
+      camera: { eye: { x: 0.14, y: -1.34, z: 0.3 }, center: { x: 0, y: 0, z: -0.04 }, up: { x: 0, y: 0, z: 1 } } },
   }, { displayModeBar: false, responsive: true });
   choices($("colours"), Object.keys(cloud.colours), name => name === "photo" ? "Photo" : title(name), () => colouring, paint);
 }
