@@ -115,7 +115,7 @@ def cost_volume(f: Figure) -> None:
 
 def triplane(f: Figure) -> None:
     shared = f.box(16, 92, 84, 52, "shared\nfeatures")
-    f.arrow(shared.at("r"), (132, 118))
+    f.arrow(shared.at("r"), (146, 118))
     x, y, side, deep = 150, 92, 92, 40
     f.shape([(x, y), (x + side, y), (x + side, y + side), (x, y + side)], "a")
     f.shape([(x, y), (x + deep, y - deep), (x + side + deep, y - deep), (x + side, y)], "b")

@@ -14,7 +14,8 @@ FILE = DOCS / "notebooks" / "first_look.ipynb"
 nbformat = pytest.importorskip("nbformat")
 
 
-def test_from_top_to_bottom(tmp_path: Path) -> None:
+def test_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYSCENE_CACHE", str(tmp_path / "cache"))
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(FILE, as_version=4)
