@@ -23,10 +23,10 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     ``mean`` and ``std`` of the pictures, a number or three, take the place of the network's own.
     Raises ``ValueError`` for an unknown name (with the nearest one), keyword, or source of weights.
     """
-    import timm
     import torch
 
     from polyscene import parts
+    from polyscene.encoders._timm import Bare, timm
     from polyscene.encoders.hrnet import HRNet
     from polyscene.encoders.pretrained import state_of
     from polyscene.encoders.timm_pyramid import FAMILIES, TimmPyramid
@@ -49,7 +49,7 @@ def build(name: str, pretrained: Source = False, **options: Any) -> Encoder:
     own = {key: value for key, value in options.items() if key not in ours}
     for resizable in _RESIZABLE:
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), Bare():
                 probe: Any = timm.create_model(name, features_only=True, **extra, **resizable, **own)
             break
         except (TypeError, RuntimeError) as error:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from polyscene.encoders._timm import Bare, timm
 
 Source = bool | Literal["package", "hub"] | Path | str
 
@@ -86,7 +87,7 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def check_fits(name: str, state: Mapping[str, Tensor], path: Path) -> None:
     """``ValueError`` if ``state`` lacks tensors of the network's trunk."""
-    with torch.device("meta"):
+    with torch.device("meta"), Bare():
         network: Any = timm.create_model(name)
     head = tuple(f"{part}." for part in [network.default_cfg.get("classifier") or "head"] if isinstance(part, str))
     missing = [key for key in network.state_dict() if key not in state and not key.startswith(head)]

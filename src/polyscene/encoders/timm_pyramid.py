@@ -3,12 +3,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 from jaxtyping import Float
 from timm.models import FeatureDictNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polyscene.encoders._timm import timm
 from polyscene.encoders.base import Encoder, Stage
 from polyscene.types import Features
 

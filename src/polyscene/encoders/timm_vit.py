@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from polyscene.encoders._timm import timm
 from polyscene.encoders.base import Encoder
 from polyscene.types import Features
 
