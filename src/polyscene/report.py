@@ -396,7 +396,7 @@ def clouds(figures: Sequence[tuple[str, Figure]], plots: Plots) -> str:
     if not figures:
         return ""
     drawn = "".join(
-        f'<div class="cloud{"" if number else " wide"}">'
+        f'<div class="cloud{" wide" if number == 0 and len(figures) % 2 else ""}">'
         f"{plots.place(figure, scrollZoom=True)}<p>{escape(caption)}</p></div>"
         for number, (caption, figure) in enumerate(figures)
     )

@@ -123,7 +123,9 @@ def _class_bars(comparison: Comparison, source: str, task: str, figures: Sequenc
             name=arm.name,
             x=[figure.removeprefix(IOU) for figure in figures],
             y=[round(mean(values), 2) for values in found],
-            error_y={"array": [round(stdev(values), 2) if len(values) > 1 else 0 for values in found], "thickness": 1},
+            error_y={"array": [round(stdev(values), 2) for values in found], "thickness": 1}
+            if len(arm.runs) > 1
+            else None,
             marker={"color": colour, "line": {"width": 0}},
         )
     axis = {"gridcolor": "rgba(128,134,139,.18)", "zeroline": False}
@@ -177,7 +179,7 @@ def _sample(kind: str, sample: Sample, extremes: Extremes, comparison: Compariso
         if len(tasks) <= 2:
             rows.append((arm.name, [blank, *seen, *errors]))
         else:
-            rows += [(arm.name, [blank, *seen]), ("", [blank, *errors])]
+            rows += [(arm.name, [blank, *(Facet("", facet.picture) for facet in seen)]), ("", [blank, *errors])]
     columns = max(4, *(len(facets) for _, facets in rows))
     body = "".join(
         f'<div class="pair"><span>{escape(title)}</span>{report.strip(facets, columns=columns)}</div>'
