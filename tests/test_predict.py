@@ -260,3 +260,13 @@ def test_a_notebook_shows_the_panel(scene: Scene) -> None:
 
 def test_the_public_names_are_these() -> None:
     assert polyscene.Scene is Scene and polyscene.Predictor is Predictor
+
+
+def test_the_sky_has_no_surface() -> None:
+    depth, seen = np.full((40, 60), 30.0, np.float32), np.zeros((40, 60), np.int16)
+    depth[20:], seen[20:] = 5.0, 1
+    tasks = {"semseg": SemanticSegmentation(classes=("sky", "road")), "depth": Depth()}
+    matrix = np.array([[60.0, 0, 29.5], [0, 60.0, 19.5], [0, 0, 1]], np.float32)
+    scene = Scene(np.zeros((40, 60, 3), np.uint8), {"semseg": seen, "depth": depth}, tasks, matrix)
+    assert scene.points().xyz[:, 2] == pytest.approx(5.0) and scene.cloud().xyz[:, 2] == pytest.approx(5.0)
+    assert (scene.depth[:20] == 30).all(), "what was seen stays as it is"

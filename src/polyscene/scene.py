@@ -22,6 +22,7 @@ from polyscene.tasks.png import as_png
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+ENDLESS = {"sky"}  # classes without a surface
 Origin = Literal["known", "EXIF", "assumed"]
 KINDS = ("panels", "npz", "glb")
 
@@ -80,8 +81,17 @@ class Scene:
         """One labelled picture of all facets; ``width`` is that of each."""
         return panels.compose(self.facets(), columns, width)
 
+    @property
+    def reach(self) -> np.ndarray:
+        """(h, w) metres to what has a surface: 0 where a class such as the sky has none."""
+        depth: np.ndarray = self.depth
+        for task, classes in self.classes.items():
+            if endless := [number for number, name in enumerate(classes) if name in ENDLESS]:
+                depth = np.where(np.isin(self.values[task], endless), np.float32(0), depth)
+        return depth
+
     def points(self, limit: int | None = None, seed: int = 0) -> Points:
-        """The picture unprojected, without pixels where depth jumps; at most ``limit`` points, drawn at random.
+        """The picture unprojected, without the sky and pixels where depth jumps; at most ``limit`` points, drawn at random.
 
         Raises ``AttributeError`` if the network sees no depth."""
         chosen = self._chosen(limit, seed)
@@ -98,7 +108,7 @@ class Scene:
         """Points on a regular grid of pixels, at most ``limit``, with the colours of ``facets`` (by default all).
 
         Raises ``AttributeError`` if the network sees no depth."""
-        chosen = pointcloud.even(pointcloud.continuous(self.depth), limit)
+        chosen = pointcloud.even(pointcloud.continuous(self.reach), limit)
         drawn = self.facets() if facets is None else facets
         colours = {item.title: item.picture.reshape(-1, 3)[chosen] for item in drawn}
         xyz = pointcloud.unproject(self.depth, self.intrinsics).reshape(-1, 3)[chosen]
@@ -106,7 +116,7 @@ class Scene:
         return Cloud(xyz, colours, ids, self.classes)
 
     def _chosen(self, limit: int | None, seed: int) -> np.ndarray:
-        index = np.flatnonzero(pointcloud.continuous(self.depth))
+        index = np.flatnonzero(pointcloud.continuous(self.reach))
         if limit is None or len(index) <= limit:
             return index
         return np.sort(np.random.default_rng(seed).choice(index, limit, replace=False))
@@ -147,7 +157,7 @@ class Scene:
     def _save_surface(self, stem: Path) -> Path | None:
         if "depth" not in self.values:
             return None
-        mesh = pointcloud.mesh(self.depth, self.intrinsics, self.image)
+        mesh = pointcloud.mesh(self.reach, self.intrinsics, self.image)
         if not len(mesh.faces):  # nothing but jumps, or a line of pixels
             return None
         path = stem.with_name(stem.name + ".glb")
