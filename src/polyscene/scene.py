@@ -91,7 +91,7 @@ class Scene:
         return depth
 
     def points(self, limit: int | None = None, seed: int = 0) -> Points:
-        """The picture unprojected, without the sky and pixels where depth jumps; at most ``limit`` points, drawn at random.
+        """The picture unprojected, without sky and where depth jumps; at most ``limit`` points, drawn at random.
 
         Raises ``AttributeError`` if the network sees no depth."""
         chosen = self._chosen(limit, seed)
