@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from polyscene import cores
 from polyscene.data import kinect, matlab
 from polyscene.data.base import BadSample
 
@@ -123,7 +124,7 @@ def _all_cores(work: Callable[[int], None], numbers: list[int]) -> None:
 
     with (
         Progress(console=Console(stderr=True), transient=True) as bar,
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(cores.available()) as pool,
     ):
         task = bar.add_task("converting", total=len(numbers))
         running = [pool.submit(work, number) for number in numbers]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import polyscene
+from polyscene import cores
 from polyscene.data.base import BadSample, Dataset
 from polyscene.data.cache import cache_folder
 from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe
@@ -55,7 +56,7 @@ class Rendered(Dataset):
     ) -> None:
         self.views, self.windows, self.recipe = views, recipe.views // views, recipe
         self.numbers = range(FIRST[split] + first, FIRST[split] + first + scenes)
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or cores.available()
         self.folder = (Path(root) if root is not None else cache_folder() / self.name) / recipe.key()
         self.tasks = {task.name: task for task in tasks}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from polyscene import cores
 from polyscene.data.base import BadSample
 from polyscene.data.description import BadDescription, locate
 from polyscene.data.folder import Folder, Frame
@@ -72,7 +72,7 @@ def verify_set(dataset: Original, progress: Progress | None = None) -> list[Prob
 
 def _over(frames: Sequence[T], check: Callable[[T], list[Problem]], progress: Progress | None) -> list[Problem]:
     problems: list[Problem] = []
-    with single_threaded_pool(len(os.sched_getaffinity(0))) as pool:
+    with single_threaded_pool(cores.available()) as pool:
         for done, found in enumerate(pool.map(check, frames), start=1):
             problems += found
             if progress is not None:

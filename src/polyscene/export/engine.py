@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from polyscene import cores
 
 Arrays = Mapping[str, np.ndarray]
 ABOUT = "export.json"
@@ -116,7 +117,7 @@ def open_engine(path: Path | str, threads: int | None = None) -> Engine:
 def run_by(file: Path, about: Mapping[str, Any], threads: int | None = None) -> Engine:
     """By the suffix: ``.onnx`` by onnxruntime, ``.xml`` by OpenVINO."""
     try:
-        return ENGINES[file.suffix](file, about, threads or len(os.sched_getaffinity(0)))
+        return ENGINES[file.suffix](file, about, threads or cores.available())
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{error.name} is not installed: {EXTRA}") from None
     except Exception as error:  # the runtimes raise their own kinds
