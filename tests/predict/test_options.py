@@ -20,6 +20,7 @@ def test_only_some_tasks(predictor: Predictor, photo: np.ndarray) -> None:
 
 def test_the_size_that_is_seen(predictor: Predictor, photo: np.ndarray) -> None:
     assert network_size((480, 640), (512,)) == (384, 512) and network_size((480, 640), (96, 128)) == (96, 128)
+    assert network_size((1, 1_000_000), (96, 128)) == (32, 384)  # no more pixels than others
     seen: list[tuple[int, ...]] = []
     look = predictor.network.model.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[-2:])))
     try:
@@ -84,6 +85,13 @@ def test_the_focal_length_is_known_or_assumed_and_said_once(
     assert "assumed" not in capsys.readouterr().out
     with np.load(tmp_path / "known" / "a.npz") as stored:
         assert stored["intrinsics"].tolist() == [[80, 0, 47.5], [0, 80, 31.5], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("wrong", [{"focal": 0.0}, {"focal": -80.0}, {"frames": 0}], ids=str)
+def test_counts_and_lengths_are_positive(predictor: Predictor, tmp_path: Path, wrong: dict[str, float]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} {value:g}: "):
+        predict_paths([tmp_path], tmp_path / "out", predictor, **wrong)  # type: ignore[arg-type]
 
 
 def test_a_batch_is_of_one_size_and_little_is_held_back(predictor: Predictor, photo: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
 from collections import deque
@@ -19,7 +18,7 @@ import torch
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from polyscene import panels, parts, pictures
+from polyscene import cores, panels, parts, pictures
 from polyscene.data.cameras import Cameras
 from polyscene.geometry.camera import assumed_intrinsics
 from polyscene.pictures import BadPicture, Picture
@@ -31,7 +30,8 @@ from polyscene.scene import KINDS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-THREADS = max(2, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2))
+THREADS = max(2, min(8, cores.available()))
+FAILURES = (OSError, ValueError, MemoryError, RuntimeError)  # of one input; the last is torch's want of memory
 CALM = 0.9  # of the range that colours stand for stays from frame to frame: films do not flicker
 
 
@@ -74,6 +74,10 @@ def predict_paths(
     ``ValueError`` where nothing was found or an option cannot be, ``OSError`` where ``out`` cannot be written, all
     before anything is looked at.
     """
+    if focal is not None and not focal > 0:
+        raise ValueError(f"focal {focal:g}: give pixels of the pictures, or leave it out")
+    if frames is not None and frames < 1:
+        raise ValueError(f"frames {frames}: it is a count, from 1 on")
     out = Path(out)
     films = [Path(str(entry)) for entry in inputs if str(entry).startswith(video.WEBCAM)]
     paths = [entry for entry in inputs if not str(entry).startswith(video.WEBCAM)]
@@ -136,7 +140,7 @@ class _Work:
             try:
                 scene = self.predictor.finish(prepared, soft)
                 return prepared, scene.save(self.out / places[id(prepared)][1], self.write or KINDS)
-            except (OSError, ValueError, MemoryError) as error:
+            except FAILURES as error:
                 return prepared, error
 
         looks = self._together(found, places, bar) if self._has_views else self.predictor.look(ready())
@@ -159,7 +163,7 @@ class _Work:
     def _prepared(self, path: Path) -> Prepared | Exception:
         try:
             return self._prepare(pictures.read(path), path.stem)
-        except (ValueError, OSError, MemoryError) as error:
+        except FAILURES as error:
             return error
 
     def _together(
@@ -177,7 +181,7 @@ class _Work:
                     raise view
                 others = [prepared(paths[key]) for key in nearest(path.stem, poses)]
                 soft = self.predictor.look_beside(view, [each for each in others if isinstance(each, Prepared)])
-            except (ValueError, OSError, MemoryError) as error:
+            except FAILURES as error:
                 self._failed(path, error)
                 continue
             places[id(view)] = path, name
@@ -214,7 +218,7 @@ class _Work:
         except KeyboardInterrupt:
             if not str(path).startswith(video.WEBCAM):
                 raise
-        except (ValueError, OSError, MemoryError) as error:
+        except FAILURES as error:
             self._failed(path, error)
         finally:
             if made := panel.close():

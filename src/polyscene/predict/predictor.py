@@ -217,11 +217,12 @@ def nearest(key: Key, poses: Mapping[Key, np.ndarray], count: int = 2) -> list[K
 
 def network_size(picture: tuple[int, int], trained: Sequence[int]) -> tuple[int, int]:
     """(h, w) with the picture's aspect ratio, in multiples of 32: with about the pixels of ``trained`` (h, w), or with
-    that longer side."""
+    that longer side. Strips are shortened to what they may have of pixels."""
     if len(trained) == 1:
         scale = trained[0] / max(picture)
     else:
-        scale = math.sqrt(trained[0] * trained[1] / (picture[0] * picture[1]))
+        pixels = trained[0] * trained[1]
+        scale = min(math.sqrt(pixels / (picture[0] * picture[1])), pixels / STEP / max(picture))
     height, width = (max(STEP, round(side * scale / STEP) * STEP) for side in picture)
     return height, width
 
