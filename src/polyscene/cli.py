@@ -166,7 +166,8 @@ def app(
     """Serve a web page: drop a photo, see every facet of it and turn it in 3D.
 
     Args:
-        weights: one or more that a visitor chooses between: runs, folders of weights, .safetensors files.
+        weights: one or more that a visitor chooses between: runs, folders of weights, .safetensors files, or what
+            `polyscene export` wrote.
         host: the address to listen at; 0.0.0.0 lets other machines in.
         port: of that address.
         device: auto, cpu, cuda...

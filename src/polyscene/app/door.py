@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -17,6 +19,7 @@ OURS = r"/|/about|/(see|values|download)|/page\.(css|js)|/plotly\.min\.js|/favic
 GRADIO = r"/config/?|/gradio_api/(info/?|queue/(join|data)|call/values(/\w+)?)"
 OPEN = re.compile(f"{OURS}|{GRADIO}")
 WORDS = (str, int, float, bool, type(None))
+PATIENCE = 60.0  # seconds for a body to come in
 SLACK = 4  # times the limit is read before a sender is cut off, so that most hear why
 
 POLICY = "; ".join(
@@ -41,11 +44,13 @@ HEADERS = {
 
 
 class Door:
-    """Stands before the whole application, gradio's part of it too."""
+    """Stands before the whole application, gradio's part of it too. ``Limits.waiting`` bodies are held at most, so that
+    senders, however many and slow, fill no memory."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self.limits = limits
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,22 +67,36 @@ class Door:
             await send(message)
 
         refusal = self._refuse(scope)
-        if refusal is None and scope["method"] == "POST":
-            body = await self._body(scope["path"], receive)
+        if refusal or scope["method"] != "POST":
+            await (refusal or self.app)(scope, receive, guarded)
+            return
+        self._held += 1
+        try:
+            body = await self._timely(scope["path"], receive)
             if isinstance(body, bytes):
-                receive = _again(body, receive)
+                await self.app(scope, _again(body, receive), guarded)
             else:
-                refusal = body
-        await (refusal or self.app)(scope, receive, guarded)
+                await body(scope, receive, guarded)
+        finally:
+            self._held -= 1
 
     def _refuse(self, scope: Scope) -> JSONResponse | None:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return refused(405, "only GET and POST are answered")
         if not OPEN.fullmatch(scope["path"]):
             return refused(404, "there is nothing at this address")
-        if scope["method"] == "POST" and Headers(scope=scope).get("sec-fetch-site") in ("cross-site", "same-site"):
-            return refused(403, "another site's page may not send pictures here")
+        if scope["method"] == "POST":
+            if _foreign(Headers(scope=scope)):
+                return refused(403, "another site's page may not send pictures here")
+            if self._held >= self.limits.waiting:
+                return refused(503, f"{self._held} pictures are waiting already; try again in a minute")
         return None
+
+    async def _timely(self, path: str, receive: Receive) -> bytes | JSONResponse:
+        try:
+            return await asyncio.wait_for(self._body(path, receive), PATIENCE)
+        except asyncio.TimeoutError:
+            return refused(408, f"the picture did not come in within {PATIENCE:g} seconds; send a smaller one")
 
     async def _body(self, path: str, receive: Receive) -> bytes | JSONResponse:
         """The whole body, or why not. Of gradio's endpoints it is JSON whose arguments are words and numbers alone: an
@@ -105,6 +124,17 @@ class Door:
 
 def refused(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": message}, status)
+
+
+def _foreign(headers: Headers) -> bool:
+    """Whether a page of another site asks. Browsers say so, but over plain http to another machine only whose it is."""
+    if site := headers.get("sec-fetch-site"):
+        return site in ("cross-site", "same-site")
+    origin = headers.get("origin")
+    try:
+        return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
+    except ValueError:  # no address
+        return True
 
 
 def _plain(body: bytes) -> bool:

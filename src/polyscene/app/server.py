@@ -45,7 +45,8 @@ def run(weights: Sequence[str], host: str, port: int, device: str) -> None:
         server = uvicorn.Server(_config(application(desk)))
         place.listen()  # whoever comes while the rest starts waits
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        print(f"Polyscene at http://{shown}:{place.getsockname()[1]} with {', '.join(desk.predictors)}; Ctrl-C ends it")
+        address = f"http://{shown}:{place.getsockname()[1]}"
+        print(f"Polyscene at {address} with {', '.join(desk.predictors)}; Ctrl-C ends it", flush=True)
         server.run([place])
         desk.close()
 
