@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,7 @@ class Extremes:
     worst: tuple[Sample, ...]
 
 
-def extremes(
-    comparison: Comparison, most: int = 60, shown: int = 2, progress: Callable[[int, int], None] | None = None
-) -> Extremes | None:
+def extremes(comparison: Comparison, most: int = 60, shown: int = 2) -> Extremes | None:
     """Of ``most`` evenly spaced samples of the base's first evaluation source. None where that names no source."""
     run = comparison.base.runs[0]
     config = configuration.load(run / "config.yaml")
@@ -70,11 +68,7 @@ def extremes(
     dataset.prepare()
     resize, chance = transforms.testing(config.data, "network"), torch.Generator()
     chosen = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int).tolist()
-    found = []
-    for done, index in enumerate(chosen, 1):
-        found.append(_look(models, collate([resize(dataset.read(index), base.tasks, chance)])))
-        if progress:
-            progress(done, len(chosen))
+    found = [_look(models, collate([resize(dataset.read(index), base.tasks, chance)])) for index in chosen]
     hardness = _hardness([sample.errors(comparison.base.name) for sample in found])
     order = np.argsort(hardness, kind="stable")
     shown = min(shown, len(found) // 2)
