@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ class Walk:
         self.kind = gui.add_dropdown("depth", ["predicted", *(["true"] if shots[0].true is not None else [])])
         self.size = gui.add_slider("point size", 0.2, 4.0, 0.1, 1.0)
         self.frustums = gui.add_checkbox("cameras", self.together)
-        self.legend = gui.add_markdown("")
+        self.legend = gui.add_html("")
         self.names = names
         for handle in (self.view, self.colour, self.kind, self.size, self.frustums):
             handle.on_update(lambda _: self.draw())
@@ -172,8 +173,8 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 def _legend(scene: Scene, colour: str) -> str:
     facet = next(facet for facet in scene.facets() if facet.title == colour)
-    swatches = [f"<span style='color:rgb{rgb}'>■</span> {name}" for name, rgb in facet.legend.swatches]
-    ticks = [name for _, name in facet.legend.ticks]
+    swatches = [f'<span style="color:rgb{rgb}">■</span> {escape(name)}' for name, rgb in facet.legend.swatches]
+    ticks = [escape(name) for _, name in facet.legend.ticks]
     return " &nbsp; ".join(swatches) or " … ".join(ticks)
 
 
