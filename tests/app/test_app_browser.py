@@ -89,10 +89,7 @@ def test_an_upload_shows_every_facet(page: "playwright.Page") -> None:
     for button in page.locator("#facets button").all():
         button.click()
         after = page.locator("#after")
-        assert after.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [
-            96,
-            72,
-        ]
+        assert after.evaluate(SIZE) == [96, 72]
         looks.append(after.get_attribute("src"))
     assert len(set(looks)) == 4
     page.click("#facets button:has-text('How far')")
@@ -162,6 +159,16 @@ def test_a_text_file_is_refused_in_words_and_what_was_seen_stays(page: "playwrig
     page.wait_for_selector("#state.wrong")
     assert page.inner_text("#state").startswith("This is not a picture that can be read")
     assert page.locator("#after").is_visible() and page.get_attribute("html", "data-drawn") == drawn
+    with page.expect_download() as started:  # of what is shown
+        page.click("#download")
+    assert started.value.suggested_filename == "my photo.polyscene.zip"
+
+
+def test_a_file_that_is_too_large_is_not_sent(page: "playwright.Page") -> None:
+    before = turn(page)
+    give(page, b"0" * 500_001, "large.jpg", "image/jpeg")
+    page.wait_for_selector("#state.wrong:has-text('too large')")
+    assert turn(page) == before and not page.locator("#result.waiting").count()
 
 
 def test_photos_are_dropped_pasted_and_taken(page: "playwright.Page") -> None:

@@ -7,9 +7,8 @@ const $ = id => document.getElementById(id);
 const element = (tag, content = "", more = {}) => Object.assign(document.createElement(tag), { textContent: content }, more);
 
 const about = await (await fetch("about")).json();
-let photo = null; // the file as it came: asked again for the download and another field of view
-let stem = "photo"; // what downloads are called
-let seen = null; // the answer that is shown
+let photo = null; // the file as it came, and what its download is called: {file, stem}
+let seen = null; // the answer that is shown, and the photo it is of
 let turn = 0; // counts requests: an answer that was overtaken is dropped
 let facet = null;
 let colouring = "photo";
@@ -21,10 +20,10 @@ function say(words, kind = "") {
   $("state").className = kind;
 }
 
-async function ask(address, how) {
-  const query = new URLSearchParams({ weights: $("weights").value });
-  if (how) query.set("field_of_view", how);
-  const answer = await fetch(`${address}?${query}`, { method: "POST", body: photo }).catch(() => {
+async function ask(address, file, weights, degrees) {
+  const query = new URLSearchParams({ weights });
+  if (degrees) query.set("field_of_view", degrees);
+  const answer = await fetch(`${address}?${query}`, { method: "POST", body: file }).catch(() => {
     throw new Error("The server does not answer; is it still running?");
   });
   if (answer.ok) return answer;
@@ -32,18 +31,17 @@ async function ask(address, how) {
   throw new Error(error.charAt(0).toUpperCase() + error.slice(1) + (/[.?!]$/.test(error) ? "" : "."));
 }
 
-async function look(how = "") {
+async function look(degrees = "") {
   if (!photo) return;
-  const mine = ++turn;
+  const mine = ++turn, given = photo;
   document.documentElement.dataset.asked = mine; // these are for whoever waits
-  if (photo.size > about.limits.bytes) return say(`This file is too large. Read are ${about.limits.words}.`, "wrong");
   say("Looking…", "busy");
   $("result").classList.add("waiting");
   const begun = performance.now();
   try {
-    const answer = await (await ask("see", how)).json();
+    const answer = await (await ask("see", given.file, $("weights").value, degrees)).json();
     if (mine !== turn) return;
-    await show(answer);
+    await show({ ...answer, given });
     say("");
     const { width, height, sent } = answer.picture;
     const shrunk = sent.width * sent.height > width * height ? `, looked at in ${width} × ${height}` : "";
@@ -54,7 +52,10 @@ async function look(how = "") {
     if (mine === turn && answer.cloud) await draw(answer);
     document.documentElement.dataset.drawn = mine;
   } catch (error) {
-    if (mine === turn) say(error.message, "wrong");
+    if (mine === turn) {
+      say(error.message, "wrong");
+      photo = seen?.given ?? photo; // what is still shown is what may be looked at again
+    }
   } finally {
     if (mine === turn) $("result").classList.remove("waiting");
   }
@@ -64,8 +65,8 @@ const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout
 
 function receive(file, name = file?.name) {
   if (!file) return;
-  photo = file;
-  stem = (name ?? "photo").replace(/\.[^.]*$/, "") || "photo";
+  if (file.size > about.limits.bytes) return say(`This file is too large. Read are ${about.limits.words}.`, "wrong");
+  photo = { file, stem: (name ?? "photo").replace(/\.[^.]*$/, "") || "photo" };
   $("degrees").value = "";
   look();
 }
@@ -225,9 +226,10 @@ $("download").onclick = async () => {
   $("download").disabled = true;
   say("Packing…", "busy");
   try {
-    const held = seen.camera.origin === "known" ? seen.camera.degrees.across : "";
-    const archive = URL.createObjectURL(await (await ask("download", held)).blob());
-    element("a", "", { href: archive, download: `${stem}.polyscene.zip` }).click();
+    const { given, weights, camera } = seen;
+    const degrees = camera.origin === "known" ? camera.degrees.across : "";
+    const archive = URL.createObjectURL(await (await ask("download", given.file, weights, degrees)).blob());
+    element("a", "", { href: archive, download: `${given.stem}.polyscene.zip` }).click();
     setTimeout(() => URL.revokeObjectURL(archive), 60_000);
     say("");
   } catch (error) {
