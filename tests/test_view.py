@@ -1,5 +1,6 @@
 """Walking through predictions: views of known cameras meet in one space, the page does what its handles say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,19 +63,20 @@ def test_data_is_seen_from_its_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     predictor = Predictor(create_model([Depth()], encoder="tf_efficientnet_lite0"), walls.SIZE, "cpu")
     found = view.of_data(predictor, "walls", sample=1)
-    assert [shot.world_from_camera[0, 3] for shot in found] == pytest.approx([0, walls.BASELINE])
+    assert [shot.pose[0, 3] for shot in found] == pytest.approx([0, walls.BASELINE])
     assert found[0].true is not None and found[0].true == pytest.approx(3.0)
     assert found[1].scene.camera == "known" and found[1].scene.depth.shape == walls.SIZE
     with pytest.raises(ValueError, match="--sample 2: walls has 2 samples"):
         view.of_data(predictor, "walls", sample=2)
 
 
-def test_what_predict_saved_needs_no_network(shots: list[Shot], tmp_path: Path) -> None:
+def test_what_predict_saved_needs_no_network_and_stands_where_it_was_taken(shots: list[Shot], tmp_path: Path) -> None:
     shots[0].scene.save(tmp_path / "wall", ("npz",))
-    (found,) = view.of_pictures(None, [tmp_path / "wall.npz"])
-    assert np.array_equal(found.scene.depth, shots[0].scene.depth) and np.array_equal(
-        found.world_from_camera, np.eye(4)
-    )
+    replace(shots[1].scene, pose=shots[1].world_from_camera).save(tmp_path / "posed", ("npz",))
+    first, second = view.of_pictures(None, [tmp_path / "wall.npz", tmp_path / "posed.npz"])
+    assert np.array_equal(first.scene.depth, shots[0].scene.depth)
+    assert first.world_from_camera is None and np.array_equal(first.pose, np.eye(4))
+    assert np.array_equal(second.pose, shots[1].pose) and np.array_equal(second.points().xyz, shots[1].points().xyz)
 
 
 def test_mistakes(shots: list[Shot], capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,12 +28,16 @@ ALL = "all views"
 
 @dataclass(frozen=True)
 class Shot:
-    """A scene, where it was taken from (4, 4), metres, OpenCV's axes, and its labelled depth (h, w), 0 where that is
-    unknown."""
+    """A scene, where it was taken from (4, 4), metres, OpenCV's axes, where that is known, and its labelled depth
+    (h, w), 0 where that is unknown."""
 
     scene: Scene
-    world_from_camera: np.ndarray
+    world_from_camera: np.ndarray | None = None
     true: np.ndarray | None = None
+
+    @property
+    def pose(self) -> np.ndarray:
+        return np.eye(4) if self.world_from_camera is None else self.world_from_camera
 
     def points(self, true: bool = False) -> Cloud:
         """In the world's axes."""
@@ -41,19 +45,19 @@ class Shot:
         if true and self.true is not None:
             scene = Scene(scene.image, {**scene.values, "depth": self.true}, scene.tasks, scene.intrinsics)
         cloud = scene.cloud(POINTS)
-        turn, place = self.world_from_camera[:3, :3], self.world_from_camera[:3, 3]
+        turn, place = self.pose[:3, :3], self.pose[:3, 3]
         return Cloud(cloud.xyz @ turn.T + place, cloud.colours, cloud.ids, cloud.classes)
 
 
 def of_pictures(predictor: Predictor | None, places: Sequence[Path]) -> list[Shot]:
-    """A shot of each picture and of each ``.npz`` that ``Scene.save`` wrote, all from one place; ``predictor`` is only
-    asked for pictures."""
+    """A shot of each picture and of each ``.npz`` that ``Scene.save`` wrote, which may know its pose; ``predictor`` is
+    only asked for pictures."""
     stored = [path for path in places if path.suffix == ".npz"]
     found = pictures.find([path for path in places if path not in stored]) if len(stored) < len(places) else []
     if found and predictor is None:
         raise ValueError("pictures need a network")
     scenes = [*map(Scene.load, stored), *(predictor(path) for path, _ in found if predictor)]
-    return [Shot(scene, np.eye(4)) for scene in _with_depth(scenes)]
+    return [Shot(scene, scene.pose) for scene in _with_depth(scenes)]
 
 
 def of_data(predictor: Predictor, data: str, split: str | None = None, sample: int = 0) -> list[Shot]:
@@ -77,7 +81,7 @@ def of_data(predictor: Predictor, data: str, split: str | None = None, sample: i
     shots = []
     for place, scene in zip(torch.nonzero(batch.present[0])[:, 0].tolist(), _with_depth(found), strict=True):
         known = bool(batch.camera.known[0, place])
-        pose = batch.camera.world_from_camera[0, place].cpu().numpy() if known else np.eye(4)
+        pose = batch.camera.world_from_camera[0, place].cpu().numpy() if known else None
         true = None if depth is None else torch.where(depth.valid, depth.value, 0.0)[0, place, 0].cpu().numpy()
         shots.append(Shot(scene, pose, true))
     return shots
@@ -98,7 +102,7 @@ class Walk:
     def __init__(self, server: ViserServer, shots: Sequence[Shot]) -> None:
         self.server, self.shots = server, shots
         self.depth = float(np.median([np.median(shot.scene.depth) for shot in shots]))
-        self.together = len(shots) > 1 and any(shot.scene.camera == "known" for shot in shots)
+        self.together = len(shots) > 1 and any(shot.world_from_camera is not None for shot in shots)
         names = [f"{number}: {Path(shot.scene.name).name}" for number, shot in enumerate(shots, 1)]
         server.gui.configure_theme(control_layout="collapsible", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("-y")
@@ -129,7 +133,7 @@ class Walk:
     def _draw(self, number: int, shot: Shot, shown: bool) -> None:
         scene: Any = self.server.scene
         height, width = shot.scene.image.shape[:2]
-        pose = shot.world_from_camera
+        pose = shot.pose
         turn = quaternion(pose[:3, :3])
         if shown:
             cloud = shot.points(self.kind.value == "true")
@@ -158,7 +162,7 @@ class Walk:
 
     def _stand(self, client: Any) -> None:
         """A little behind the first camera."""
-        pose = self.shots[0].world_from_camera
+        pose = self.shots[0].pose
         client.camera.up_direction = -pose[:3, 1]
         client.camera.position = pose[:3, 3] - 0.35 * self.depth * pose[:3, 2] - 0.1 * self.depth * pose[:3, 1]
         client.camera.look_at = pose[:3, 3] + self.depth * pose[:3, 2]
