@@ -79,9 +79,15 @@ def test_what_predict_saved_needs_no_network_and_stands_where_it_was_taken(shots
     assert np.array_equal(second.pose, shots[1].pose) and np.array_equal(second.points().xyz, shots[1].points().xyz)
 
 
-def test_mistakes(shots: list[Shot], capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(shots: list[Shot], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["view"]) == 2
     assert "one of the two" in capsys.readouterr().err
+    np.savez(tmp_path / "other.npz", image=np.zeros(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "empty.npz").touch()
+    for name in ("other", "text", "empty"):
+        assert cli.main(["view", str(tmp_path / f"{name}.npz")]) == 2
+        assert f"{name}.npz: holds no scene" in capsys.readouterr().err
     flat = shots[0].scene
     with pytest.raises(ValueError, match="no depth to walk through"):
         view._with_depth([Scene(flat.image, {}, {}, flat.intrinsics, "known", "flat")])

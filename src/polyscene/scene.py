@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -171,14 +172,17 @@ class Scene:
 
     @classmethod
     def load(cls, path: str | Path) -> Scene:
-        """The inverse of ``save``, from the ``.npz``."""
-        with np.load(path, allow_pickle=False) as stored:
-            about: dict[str, Any] = json.loads(str(stored["about"]))
-            made = [tasks.build(description) for description in about["tasks"]]
-            values = {task.name: stored[task.name] for task in made}
-            named = {task.name: task for task in made}
-            pose = stored["pose"] if "pose" in stored else None
-            return cls(stored["image"], values, named, stored["intrinsics"], about["camera"], about["name"], pose)
+        """The inverse of ``save``, from the ``.npz``. ``ValueError`` if it holds no scene."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                about: dict[str, Any] = json.loads(str(stored["about"]))
+                made = [tasks.build(description) for description in about["tasks"]]
+                values = {task.name: stored[task.name] for task in made}
+                named = {task.name: task for task in made}
+                pose = stored["pose"] if "pose" in stored else None
+                return cls(stored["image"], values, named, stored["intrinsics"], about["camera"], about["name"], pose)
+        except (KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path}: holds no scene that `Scene.save` wrote ({error})") from error
 
     def show(self) -> None:
         """Opens the panel in the system's picture viewer."""
