@@ -54,6 +54,9 @@ def test_the_page_draws_what_is_chosen(shots: list[Shot]) -> None:
         walk.kind.value = "true"
         assert held["/points/1"].points[:, 2] == pytest.approx(3.0, abs=1e-3)
         assert "m" in walk.legend.content
+        before = held["/points/1"].point_size
+        walk.size.value = 3.0
+        assert held["/points/1"].point_size == pytest.approx(3 * before)
     finally:
         walk.server.stop()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POINTS = 60_000  # of a view
 SIZE = 0.004  # of a point, as a share of the median depth
-ALL = "all views"
+ALL, PHOTO = "all views", "photo"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ def of_data(predictor: Predictor, data: str, split: str | None = None, sample: i
 
     section = command.configuration(data, split).data.model_copy(update={"size": predictor.size})
     name, source = next(iter(section.evaluate.items()))
-    model = predictor.model
+    try:
+        model = predictor.model
+    except AttributeError as error:
+        raise ValueError(f"--data: {error}") from None
     dataset, _ = sources.join(sources.make(source.dataset), model.tasks, source, name)
     dataset.prepare()
     if not 0 <= sample < len(dataset):
@@ -114,8 +117,10 @@ class Walk:
         self.frustums = gui.add_checkbox("cameras", self.together)
         self.legend = gui.add_html("")
         self.names = names
-        for handle in (self.view, self.colour, self.kind, self.size, self.frustums):
+        self.clouds: dict[int, Any] = {}
+        for handle in (self.view, self.colour, self.kind, self.frustums):
             handle.on_update(lambda _: self.draw())
+        self.size.on_update(lambda _: self._resize())
         self.draw()
         server.on_client_connect(self._stand)
 
@@ -137,17 +142,17 @@ class Walk:
         turn = quaternion(pose[:3, :3])
         if shown:
             cloud = shot.points(self.kind.value == "true")
-            scene.add_point_cloud(
+            self.clouds[number] = scene.add_point_cloud(
                 f"/points/{number}",
                 cloud.xyz.astype(np.float32),
-                cloud.colours[self.colour.value],
+                cloud.colours.get(self.colour.value, cloud.colours[PHOTO]),
                 point_size=SIZE * self.depth * self.size.value,
                 point_shape="circle",
                 point_shading="flat",
                 precision="float32",
             )
-        else:
-            scene.remove_by_name(f"/points/{number}")
+        elif number in self.clouds:
+            self.clouds.pop(number).remove()
         scene.add_camera_frustum(
             f"/cameras/{number}",
             2 * float(np.arctan(height / 2 / shot.scene.intrinsics[1, 1])),
@@ -159,6 +164,10 @@ class Walk:
             position=pose[:3, 3],
             visible=bool(self.frustums.value) and shown,
         )
+
+    def _resize(self) -> None:
+        for cloud in self.clouds.values():
+            cloud.point_size = SIZE * self.depth * self.size.value
 
     def _stand(self, client: Any) -> None:
         """A little behind the first camera."""

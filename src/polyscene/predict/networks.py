@@ -80,6 +80,8 @@ class Exported(Network):
 
         self.engine = open_engine(path)
         self.facts = self.engine.about
+        if lacking := sorted({"tasks", "inputs", "any_size"} - self.facts.keys()):
+            raise ValueError(f"{path}: its export.json lacks {', '.join(lacking)}; run `polyscene export` again")
         self.tasks = {description["name"]: build(description) for description in self.facts["tasks"]}
         self.size, self.any_size = self.engine.size, self.facts["any_size"]
 
