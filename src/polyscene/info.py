@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polyscene.document import from_json
+
 RUNS = Path("runs")
 STARTER = Path(__file__).parent / "starter"
 HUB = "hub:"
@@ -30,7 +32,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     if "card" not in card:
         raise BadFile(f"{file} was not written by polyscene; `polyscene info` reads runs and weights of its own")
     try:
-        about = json.loads(card["card"])
+        about = from_json(card["card"])
         known = {"model": about["model"], "facts": about["facts"]}
     except (KeyError, TypeError, ValueError):
         raise BadFile(f"{file} does not say what network it is; take another copy") from None
@@ -89,9 +91,14 @@ def read_header(file: Path) -> dict[str, Any]:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         text = opened.read(length) if 0 < length < min(LIMIT, size) else b""
     try:
-        header = json.loads(text)
-        end = max((item["data_offsets"][1] for key, item in header.items() if key != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        header = from_json(text)
+        tensors = [item for key, item in header.items() if key != "__metadata__"]
+        end = max((int(item["data_offsets"][1]) for item in tensors), default=0)
+        if not all(isinstance(side, int) for item in tensors for side in item["shape"]):
+            raise ValueError("shapes are not numbers")
+        if not isinstance(header.get("__metadata__", {}), dict):
+            raise ValueError("metadata is no mapping")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError):
         raise BadFile(f"{file} is cut short or no safetensors file; take another copy") from None
     if 8 + length + end != size:
         raise BadFile(f"{file} is cut short: {size} bytes of {8 + length + end}; take another copy")

@@ -12,10 +12,13 @@ from typing import Any
 import safetensors
 from safetensors.torch import save as to_bytes
 
+from polyscene.bounded import Bounded
+from polyscene.document import from_json
 from polyscene.info import find as find
 from polyscene.model import MultiTaskModel, from_description
 
 FORMAT = "polyscene-1"
+SPARE = 50_000_000  # numbers that a network may build besides those in its file
 
 
 class BadWeights(ValueError):
@@ -41,11 +44,16 @@ def load(path: Path | str) -> tuple[MultiTaskModel, dict[str, Any]]:
     file = find(path)
     card = read_card(file)
     try:
-        model = from_description(card["model"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadWeights(f"{file} describes a network that cannot be built: {error}") from error
-    with safetensors.safe_open(file, "pt") as tensors:
-        state = {name: tensors.get_tensor(name) for name in tensors.keys()}
+        with Bounded(SPARE + 2 * file.stat().st_size):
+            model = from_description(card["model"])
+    except Exception as error:  # whatever a description that was tampered with leads to
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadWeights(f"{file} describes a network that cannot be built: {told}") from error
+    try:
+        with safetensors.safe_open(file, "pt") as tensors:
+            state = {name: tensors.get_tensor(name) for name in tensors.keys()}
+    except (safetensors.SafetensorError, TypeError, ValueError, RuntimeError) as error:
+        raise BadWeights(f"{file} is damaged ({error}); take another copy") from error
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -59,19 +67,22 @@ def read_card(path: Path | str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(file, "pt") as tensors:
             header = tensors.metadata() or {}
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise BadWeights(f"{file} is cut short or no safetensors file ({error}); take another copy") from error
     if header.get("format") != FORMAT:
         raise BadWeights(f"{file} was not written by polyscene (format {header.get('format')!r}, not {FORMAT!r})")
     try:
-        card = json.loads(header["card"])
+        card = from_json(header["card"])
+        if not isinstance(card["model"], dict) or not isinstance(card["facts"], dict):
+            raise ValueError("model and facts are no mappings")
         return {"model": card["model"], "facts": card["facts"]}
     except (KeyError, TypeError, ValueError) as error:
         raise BadWeights(f"{file} does not say what network it is: {error}") from error
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes beside ``path``, then takes its place in one step."""
+    """Writes beside ``path``, then takes its place in one step. ``OSError`` where the disk is full: what was there
+    remains."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -79,6 +90,8 @@ def replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{error.strerror}; what was there before is kept", str(path)) from error
         raise

@@ -11,9 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import yaml
-
-from polyscene import tables
+from polyscene import document, tables
 from polyscene.comparison.published import Published
 from polyscene.evaluate import judgement
 from polyscene.evaluate.judgement import DELTA, UNDEFINED, VIEWS, Judgement
@@ -217,7 +215,7 @@ def gather(runs: Iterable[Path | str]) -> tuple[list[Arm], str]:
                 f"{run} was never judged; let it finish, with data.evaluate in its configuration, or judge all runs "
                 "with polyscene eval"
             )
-        settings = yaml.safe_load((run / "config.yaml").read_text())
+        settings = document.from_yaml((run / "config.yaml").read_text())
         found.setdefault(settings["name"], []).append((run, settings))
     for name, members in found.items():
         first = members[0]

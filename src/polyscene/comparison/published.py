@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from polyscene import parts
+from polyscene import document, parts
 from polyscene.metrics.protocols import PROTOCOLS
 
 PAPERS = Path(__file__).with_name("papers")
@@ -49,8 +47,8 @@ def read(name: str | Path) -> Published:
             raise ValueError(f"{name} is no file, nor one of the published tables: {', '.join(known)}")
         file = PAPERS / f"{name}.yaml"
     try:
-        keys = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        keys = document.from_yaml(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, document.BadText) as error:
         raise ValueError(f"{file} is no YAML: {error}") from None
     if not isinstance(keys, dict) or not {"about", "figures", "rows"} <= keys.keys():
         raise ValueError(f"{file} needs `about`, `figures` and `rows`; see those in polyscene/comparison/papers")

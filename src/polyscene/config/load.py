@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from polyscene import document
 from polyscene.config import names, source, words
 from polyscene.config.problems import ConfigError, Place, Problem
 from polyscene.config.schema import Config
@@ -35,7 +36,7 @@ def load(
         text = source.read(path.read_text())
     except OSError as error:
         raise ConfigError([Problem((), f"cannot be read: {error.strerror}")], str(path)) from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, document.BadText) as error:
         raise ConfigError([Problem((), f"is not YAML: {' '.join(str(error).split())}")], str(path)) from None
     text.data = whole(text.data)
     source.override(text, overrides)

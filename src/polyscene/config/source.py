@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from polyscene import document
 from polyscene.config.problems import Place, Problem
 from polyscene.config.schema import Config, Data, Part, Strict, Training
 from polyscene.config.words import unknown
@@ -24,17 +25,12 @@ class Text:
 
 
 def read(text: str) -> Text:
-    """YAML, its keys each given once. ``yaml.YAMLError`` if it is none."""
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        found = Text()
-        if node is None:
-            return found
-        _note(node, (), found)
-        data = loader.construct_document(node)
-    finally:
-        loader.dispose()
+    """YAML, its keys each given once. ``document.BadText`` if it is none."""
+    node, data = document.read_yaml(text)
+    found = Text()
+    if node is None:
+        return found
+    _note(node, (), found)
     if isinstance(data, dict):
         found.data = data
     else:
@@ -78,8 +74,8 @@ def override(text: Text, flags: Sequence[str]) -> None:
                 continue
             keys = ["training", last]
         try:
-            parsed = [yaml.safe_load(value) for value in values]
-        except yaml.YAMLError:
+            parsed = [document.from_yaml(value) for value in values]
+        except document.BadText:
             parsed = list(values)
         _set(text, keys, True if not parsed else parsed[0] if len(parsed) == 1 else parsed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyscene import document
 from polyscene.data.base import BadSample
 
 FORMAT = "it must hold image_size {width, height}, intrinsics {fx, fy, cx, cy} and frames [{id, T_world_cam}]"
@@ -28,14 +28,16 @@ class Cameras:
     def load(cls, file: Path) -> Cameras:
         """``BadSample`` if the file is missing, or not of the format, or its intrinsics cannot be an image's."""
         try:
-            facts = json.loads(file.read_text())
+            facts = document.from_json(file.read_bytes())
             size = int(facts["image_size"]["height"]), int(facts["image_size"]["width"])
+            if min(size) < 1:
+                raise ValueError(f"an image of {size[1]}x{size[0]}")
             fx, fy, cx, cy = (float(facts["intrinsics"][name]) for name in ("fx", "fy", "cx", "cy"))
             poses = {str(frame["id"]): frame.get("T_world_cam") for frame in facts["frames"]}
             tensors = {key: torch.tensor(pose, dtype=torch.float32) for key, pose in poses.items() if pose is not None}
         except FileNotFoundError:
             raise BadSample(file, "missing", "restore it, or take `cameras` out of the description") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
             raise BadSample(file, f"not readable as cameras ({type(error).__name__}: {error})", FORMAT) from None
         if not fits(fx, cx, size[1]) or not fits(fy, cy, size[0]):
             problem = f"intrinsics fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} do not fit an image of {size[1]}x{size[0]}"

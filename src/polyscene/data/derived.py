@@ -29,7 +29,7 @@ class Derived:
         are now, by size and time; else made and kept. Several processes may ask."""
         file, state = self.folder / f"{frame}.png", " ".join(map(_state, sources))
         if file.exists():
-            with Image.open(file) as picture:
+            with Image.open(file, formats=["PNG"]) as picture:
                 if picture.info.get(MADE_OF) == state:
                     return np.asarray(picture)
         made = make()

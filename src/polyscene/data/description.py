@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from polyscene import document
 
 Number = float | tuple[float, ...]
 FILE = "polyscene.yaml"
@@ -130,6 +131,10 @@ class Description(Strict):
         for where, pattern in patterns.items():
             if "{id}" not in pattern:
                 raise ValueError(f"{where}: the pattern {pattern!r} lacks {{id}}, the frame's name")
+        named = [(f"splits.{name}", part) for name, split in self.splits.items() for part in (split.folder, split.file)]
+        for where, inside in [*patterns.items(), *named, ("cameras", self.cameras)]:
+            if inside is not None and (inside.startswith(("/", "~")) or ".." in Path(inside).parts):
+                raise ValueError(f"{where}: {inside!r} leads out of the data set's folder; name that folder in `root`")
         return self
 
 
@@ -149,8 +154,8 @@ def load(path: str | Path) -> tuple[Description, Path]:
     """The description and the root folder it speaks of. ``BadDescription`` lists everything wrong with it."""
     file = locate(path)
     try:
-        content = yaml.safe_load(file.read_text()) or {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        content = document.from_yaml(file.read_text()) or {}
+    except (UnicodeDecodeError, document.BadText) as error:
         raise BadDescription(f"{file}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise BadDescription(f"{file}: holds no keys; `polyscene data describe` writes a first one")

@@ -15,6 +15,7 @@ from polyscene import pictures
 from polyscene.data.base import BadSample
 
 Raw = NDArray[np.generic]
+FORMATS = [*pictures.FORMATS, "JPEG2000", "TGA"]  # no plugin that starts other programs, as EPS does
 MISSING = "restore it, or remove its frame from the split"
 
 
@@ -53,14 +54,14 @@ def _cached(path: Path, cache: Path | None, kind: str) -> Raw:
         with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as part:
             np.save(part, decoded)
         os.replace(part.name, kept)
-    return np.load(kept, mmap_mode="r")
+    return np.load(kept, mmap_mode="r", allow_pickle=False)
 
 
 def _decode(path: Path, kind: str) -> Raw:
     try:
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with Image.open(path) as image:
+            return np.lib.format.open_memmap(path, mode="r")  # no more than the file holds, and nothing unpickled
+        with Image.open(path, formats=FORMATS) as image:
             if kind == "image":
                 return pictures.rgb(image)
             if _deep_colour(image, path):
@@ -68,8 +69,9 @@ def _decode(path: Path, kind: str) -> Raw:
             return np.asarray(image.convert("L") if image.mode == "1" else image)
     except FileNotFoundError:
         raise BadSample(path, "missing", MISSING) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        problem = f"cannot be read ({str(error).replace(str(path), 'the file')})"
+    except Exception as error:  # what the decoders of damaged files raise has no end
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        problem = f"cannot be read ({told.replace(str(path), 'the file')})"
         raise BadSample(path, problem, "restore the file from its source; it may be cut short") from None
 
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import yaml
-
+from polyscene import document
 from polyscene.evaluate import judgement
 from polyscene.evaluate.judgement import Judgement
 
@@ -36,8 +35,8 @@ class Baseline:
 
     def _read(self, file: Path) -> None:
         try:
-            keys = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError):
+            keys = document.from_yaml(file.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, document.BadText):
             keys = None
         if not isinstance(keys, dict) or not keys:
             raise ValueError(f"baseline {file} is no mapping; {HOW}")

@@ -122,9 +122,7 @@ def _advance(bar: Any, shown: Any, done: int, total: int) -> None:
 
 def configuration(data: str, split: str | None, root: Path | None = None) -> Config:
     """What ``--data`` means, as a configuration with ``evaluate`` sources."""
-    import yaml
-
-    from polyscene import parts
+    from polyscene import document, parts
     from polyscene.config import Config, load
     from polyscene.data import DATASETS
     from polyscene.data.description import FILE as DESCRIPTION
@@ -135,8 +133,8 @@ def configuration(data: str, split: str | None, root: Path | None = None) -> Con
         raise ValueError(f"--root {root}: {data} says itself where its files are; --root goes with a data set's name")
     if path.is_file() and path.name != DESCRIPTION:
         try:
-            keys = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError):
+            keys = document.from_yaml(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, document.BadText):
             return load(path)  # says what is wrong
         if isinstance(keys, dict) and "images" not in keys:
             if split is not None:
@@ -157,14 +155,13 @@ def configuration(data: str, split: str | None, root: Path | None = None) -> Con
 
 def _as_trained(section: Data, home: Path, facts: Mapping[str, Any], rules: Protocol) -> dict[str, Any]:
     """What of the input a configuration leaves open: as in the training of the network, else as the protocol's own."""
-    import yaml
-
+    from polyscene import document
     from polyscene.config import Data
 
     settings: dict[str, Any] = {"size": tuple(facts["size"])} if facts.get("size") else {}
     told: dict[str, Any] = {}
     if (home / "config.yaml").is_file():
-        told = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8")).get("data", {})
+        told = document.from_yaml((home / "config.yaml").read_text(encoding="utf-8")).get("data", {})
     else:
         told = {"augment": rules.recipe}
     trained = Data.model_validate({key: told[key] for key in ("fit", "augment") if key in told})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from polyscene import cores
+from polyscene.document import from_json
 
 Arrays = Mapping[str, np.ndarray]
 ABOUT = "export.json"
@@ -103,8 +103,8 @@ def open_engine(path: Path | str, threads: int | None = None) -> Engine:
     if not path.is_dir() and path.suffix not in ENGINES:
         raise ValueError(f"{path}: exported networks end in {' or '.join(ENGINES)}")
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        file = folder / about["file"] if path.is_dir() else path
+        about = from_json((folder / ABOUT).read_bytes())
+        file = folder / Path(about["file"]).name if path.is_dir() else path  # never out of the folder
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{folder / ABOUT} is missing; it belongs beside what `polyscene export` wrote"

@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from polyscene.document import BadText, from_json
+
 TENSORS, TREE = "state.safetensors", "state.json"
 
 
@@ -22,20 +24,39 @@ class BadCheckpoint(ValueError):
 
 def replace(target: Path, fill: Callable[[Path], None]) -> None:
     """``fill`` writes a new directory, which then takes the place of ``target``. Killed at any moment, the old or the
-    new one is whole; ``recover`` finds it."""
+    new one is whole; ``recover`` finds it. ``OSError`` where the disk is full: the old one remains."""
     recover(target)
     fresh, old = _beside(target, "new"), _beside(target, "old")
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    fill(fresh)
-    for file in fresh.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    try:
+        fresh.mkdir(parents=True)
+        fill(fresh)
+        for place in (*fresh.iterdir(), fresh):
+            sync(place)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        kept = "what was there before is kept" if target.exists() else "nothing was there before"
+        remedy = "make room, or see that it may be written to, and give the same command again"
+        raise OSError(f"{target} cannot be written ({_reason(error)}); {kept}; {remedy}") from error
     if target.exists():
         target.rename(old)
     fresh.rename(target)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(place: Path) -> None:
+    """A file or a directory, onto the disk."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
 
 
 def recover(target: Path) -> None:
@@ -60,13 +81,15 @@ def save_state(directory: Path, tree: dict[str, Any]) -> None:
 def load_state(directory: Path) -> dict[str, Any]:
     """The inverse of ``save_state``, on the CPU. ``BadCheckpoint`` says which file is missing, damaged or not ours."""
     try:
-        document = json.loads((directory / TREE).read_text())
+        document = from_json((directory / TREE).read_bytes())
         if not isinstance(document, dict) or document.get("format") != "polyscene training state 1":
             raise BadCheckpoint(f"{directory / TREE} is not a training state of this version")
         return _join(document["tree"], load_file(directory / TENSORS))
+    except BadCheckpoint:
+        raise
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{error.filename or directory} is missing; {_remedy(directory)}") from None
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+    except (SafetensorError, BadText, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{directory} is damaged or not ours ({error}); {_remedy(directory)}") from None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from polyscene import document
 from polyscene.config import Config
 
 HARMLESS = (  # what may differ when a run is resumed: none of it changes the weights
@@ -57,7 +58,7 @@ def claim(path: Path, config: Config) -> None:
     file = path / "config.yaml"
     mine = config.model_dump(mode="json")
     if file.exists():
-        changed = differences(yaml.safe_load(file.read_text()), mine)
+        changed = differences(document.from_yaml(file.read_text()), mine)
         wrong = {key: pair for key, pair in changed.items() if not _harmless(key)}
         if wrong and (path / "last").exists():
             told = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, (old, new) in wrong.items())
