@@ -1,4 +1,5 @@
-"""Losses over valid pixels, pure functions. All are zero, with gradient, where nothing is valid."""
+"""Losses over valid pixels, pure functions. All are zero, with gradient, where nothing is valid. Where several ranks
+train, what they return averages over ranks to the loss of all their pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from polyscene.training import distributed
+
 
 def mean_where(values: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``values`` over ``valid`` (broadcast to it). Invalid values may be anything, also NaN."""
     valid = valid.expand_as(values)
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp_min(1)
+    return torch.where(valid, values, 0.0).sum() / distributed.share(valid.sum())
 
 
 def cross_entropy(raw: Tensor, classes: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -20,7 +23,7 @@ def cross_entropy(raw: Tensor, classes: Tensor, valid: Tensor, weights: Tensor |
     if weights is None:
         return mean_where(values, valid)
     scale = weights.to(raw)[ids][:, None]
-    return mean_where(values * scale, valid) / mean_where(scale, valid).clamp_min(1e-6)
+    return mean_where(values * scale, valid) / distributed.mean(mean_where(scale, valid)).clamp_min(1e-6)
 
 
 def scale_invariant_log(log_prediction: Tensor, log_truth: Tensor, valid: Tensor, variance_focus: float) -> Tensor:
@@ -34,7 +37,7 @@ def scale_invariant_log(log_prediction: Tensor, log_truth: Tensor, valid: Tensor
     second = difference.square().sum((-3, -2, -1)) / count
     seen = valid.flatten(-3).any(-1)
     per_image = (second - variance_focus * first.square()).clamp_min(1e-8).sqrt()
-    return torch.where(seen, per_image, per_image * 0).sum() / seen.sum().clamp_min(1)
+    return torch.where(seen, per_image, per_image * 0).sum() / distributed.share(seen.sum())
 
 
 def multiscale_gradient(prediction: Tensor, truth: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
@@ -52,7 +55,7 @@ def multiscale_gradient(prediction: Tensor, truth: Tensor, valid: Tensor, scales
 def berhu(prediction: Tensor, truth: Tensor, valid: Tensor, share: float = 0.2) -> Tensor:
     """Reverse Huber: absolute errors up to ``share`` of the largest of the batch, squares beyond; Laina et al. 2016."""
     error = torch.where(valid, prediction - truth, 0.0).abs()
-    bend = (share * error.max()).detach().clamp_min(1e-6)
+    bend = (share * distributed.greatest(error.max())).detach().clamp_min(1e-6)
     return mean_where(torch.where(error <= bend, error, (error.square() + bend**2) / (2 * bend)), valid)
 
 

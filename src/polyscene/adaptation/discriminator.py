@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from polyscene.training import distributed
+
 DEPTH = 4  # convolutions before the last
 SMALLEST = 2 ** (DEPTH + 1)  # pixels of a patch, across
 MEMORY = 0.98  # of the running figures, an update
@@ -45,6 +47,7 @@ class Opponent:
         device: torch.device | None = None,
     ) -> None:
         self.network = PatchDiscriminator(in_channels, channels).to(device)
+        distributed.as_first([*self.network.parameters(), *self.network.buffers()])
         self.lr, self.poly = lr, poly
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr, betas)
         self.running = torch.zeros(2, device=device)
@@ -69,7 +72,7 @@ class Opponent:
             losses.append(loss.detach())
             right.append(((logits.detach() > 0) == bool(truth)).float().mean())
         total = torch.stack(losses).sum()
-        self.running.lerp_(torch.stack([torch.stack(right).mean(), total]), 1 - MEMORY)
+        self.running.lerp_(distributed.mean(torch.stack([torch.stack(right).mean(), total])), 1 - MEMORY)
         self.updates += 1
         return total
 
@@ -77,6 +80,7 @@ class Opponent:
         """``done``: the share of the training that is behind."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * max(0.0, 1 - done) ** self.poly
+        distributed.average_gradients(self.network.parameters())
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 

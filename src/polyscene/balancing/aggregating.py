@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from polyscene.balancing.base import Balancing
 from polyscene.ranges import Amount
+from polyscene.training import distributed
 from polyscene.types import Report
 
 
@@ -19,7 +20,8 @@ class Aggregating(Balancing):
 
     Each task is differentiated on its own, one after the other: joint differentiation fails through custom kernels and
     is slower. Parameters that two or more tasks reach get the joint gradient, the others their task's. Of a step with
-    several batches each is joined by itself. A task without gradient, such as one without labels, is left out.
+    several batches each is joined by itself. A task without gradient, such as one without labels, is left out. Of
+    several ranks, their mean gradients are joined.
     """
 
     aggregator: ClassVar[str]  # in torchjd.aggregation
@@ -35,7 +37,7 @@ class Aggregating(Balancing):
         losses = [loss for loss in report.shares.values() if loss.requires_grad]
         for place, loss in enumerate(losses, 1):
             more = place < len(losses) or report.others is not None  # the last one may free the graph
-            row = torch.autograd.grad(scaled(loss), trained, retain_graph=more, allow_unused=True)
+            row = distributed.averaged(torch.autograd.grad(scaled(loss), trained, retain_graph=more, allow_unused=True))
             rows += [row] if _length(row) != 0 else []
         if report.others is not None:
             scaled(report.others).backward()
@@ -50,6 +52,7 @@ class Aggregating(Balancing):
             parameters = [trained[place] for place in shared]
             matrix = torch.stack([_flat([row[place] for place in shared], parameters) for row in rows])
             joint = self._joint(matrix, scaled(matrix.new_ones(())))
+            distributed.as_first([joint])  # some methods draw
             for parameter, part in zip(parameters, joint.split([each.numel() for each in parameters]), strict=True):
                 _add(parameter, part.view(parameter.shape))
 

@@ -25,7 +25,8 @@ class Balancing(ABC):
 
     @abstractmethod
     def backward(self, report: Report, scaled: Callable[[Tensor], Tensor], trained: Sequence[nn.Parameter]) -> None:
-        """Adds the gradient of the losses, each of them ``scaled``, to ``grad`` of the ``trained`` parameters."""
+        """Adds the gradient of the losses, each of them ``scaled``, to ``grad`` of the ``trained`` parameters. Of
+        several ranks, what each adds is averaged thereafter."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return {}

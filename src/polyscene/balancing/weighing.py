@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polyscene.balancing.base import Balancing
 from polyscene.ranges import Count, Positive
+from polyscene.training import distributed
 from polyscene.types import Report
 
 
@@ -48,7 +49,7 @@ class Uncertainty(Weighing):
         total = report.total
         for name, loss in report.shares.items():
             variance = self.log_variance[name]
-            labelled = (loss.detach() != 0).to(loss)
+            labelled = (distributed.mean(loss.detach()) != 0).to(loss)
             total = total + (torch.exp(-variance) - 1) * loss + variance * labelled
         return total
 
@@ -86,7 +87,7 @@ class DynamicWeightAverage(Weighing):
         shares = [report.shares.get(name, nothing) for name in self.tasks]
         weights = self.weights().to(nothing)
         total = report.total + sum((weight - 1) * loss for weight, loss in zip(weights, shares, strict=True))
-        losses = torch.stack(shares).detach()
+        losses = distributed.mean(torch.stack(shares).detach())
         self.sums, self.seen = self.sums.to(losses) + losses, self.seen.to(losses) + (losses != 0)
         self.batches += 1
         if self.batches == self.period:

@@ -7,6 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -36,7 +37,8 @@ class Loader:
     ``transform(sample, tasks, generator)`` draws from the sample's own generator. ``workers`` threads read ahead.
     A ``BadSample`` is raised where the batch is asked for, or (``on_bad_sample="skip"``) replaced by the next good one
     in the data set and noted in ``bad``, by file. The share ``rare`` of training samples is drawn by ``RareClasses``
-    instead of in order.
+    instead of in order. ``part`` (k, n): this is the k-th of n processes; it makes the k-th of n pieces, each of
+    ``batch`` samples, of every training batch.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Loader:
         workers: int = 1,
         on_bad_sample: Literal["error", "skip"] = "error",
         rare: float = 0.0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if len(dataset) == 0:
             raise ValueError(f"{dataset.name} has no samples")
         self.dataset, self.tasks, self.batch, self.transform, self.seed = dataset, tasks, batch, transform, seed
         self.shuffle, self.workers, self.on_bad_sample = shuffle, workers, on_bad_sample
+        self.part = part
         self.bad: dict[str, str] = {}
         self.rare, self._rare_classes = rare, RareClasses(dataset) if rare else None
         self._order = lru_cache(maxsize=4)(self._permutation)
@@ -65,8 +69,8 @@ class Loader:
         return len(self.bad)
 
     def __len__(self) -> int:
-        """Batches that an epoch takes."""
-        return -(-len(self.dataset) // self.batch)
+        """Batches that an epoch takes, of all processes together."""
+        return -(-len(self.dataset) // (self.batch * self.part[1]))
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches number ``start``, ``start + 1``, ... without end."""
@@ -75,12 +79,22 @@ class Loader:
     def number(self, index: int) -> Batch:
         """Training batch ``index``. Epochs follow on without a gap: a batch may hold the end of one and the beginning
         of the next."""
-        return collate([self._drawn(index * self.batch + place) for place in range(self.batch)])
+        own, processes = self.part
+        first = (index * processes + own) * self.batch
+        return collate([self._drawn(first + place) for place in range(self.batch)])
 
-    def once(self) -> Iterator[Batch]:
-        """Every sample once, in order, for evaluation. Batches are cut short where the size of the labels changes."""
+    def whole(self) -> Loader:
+        """The same of one process that makes whole training batches."""
+        one = copy(self)
+        one.batch, one.part = self.batch * self.part[1], (0, 1)
+        return one
+
+    def once(self, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """Every sample once, in order, for evaluation; of ``part`` (k, n) every n-th from the k-th on. Batches are cut
+        short where the size of the labels changes."""
+        mine = iter(range(part[0], len(self.dataset), part[1]))
         pending: list[Sample] = []
-        for sample in _ahead(self._plain, iter(range(len(self.dataset))), self.workers, window=self.batch):
+        for sample in _ahead(self._plain, mine, self.workers, window=self.batch):
             if sample is None:
                 continue
             if len(pending) == self.batch or (pending and _sizes(pending[0]) != _sizes(sample)):

@@ -119,9 +119,11 @@ def _check_map(classes: Mapping[str, str], dataset: Dataset, shared: Mapping[str
         raise ValueError("\n".join(f"{name}: classes: {problem}" for problem in wrong))
 
 
-def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = False) -> Sources:
+def build(
+    data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = False, part: tuple[int, int] = (0, 1)
+) -> Sources:
     """Data sets made, prepared and joined; every source draws from a random stream of its own. ``relative``: the
-    network learns depth relative to the focal length."""
+    network learns depth relative to the focal length. ``part``: of the training batches (``Loader``)."""
     notes: list[str] = []
     plain = transforms.testing(data)
 
@@ -138,7 +140,10 @@ def build(data: Data, tasks: Mapping[str, Task], seed: int, relative: bool = Fal
         if source.limit and len(joined) < source.limit:
             notes.append(f"{name}: has {len(joined)} samples, fewer than its limit of {source.limit}")
         rare = source.rare if shuffle else 0.0
-        return Loader(chosen, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample, rare)
+        own = part if shuffle else (0, 1)
+        return Loader(
+            chosen, tasks, source.batch, transform, stream, shuffle, data.workers, data.on_bad_sample, rare, own
+        )
 
     train = {name: loader(name, source, augment(source), True) for name, source in data.train.items()}
     target = {name: loader(name, source, augment(source), True, labels=False) for name, source in data.target.items()}

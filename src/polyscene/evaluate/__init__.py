@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polyscene.data.loader import Loader
-    from polyscene.metrics import Metric
+    from polyscene.metrics import Consistency, Metric
     from polyscene.metrics.protocols import Protocol
     from polyscene.model import MultiTaskModel
     from polyscene.tasks import Task
@@ -34,9 +34,10 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     protocol: Protocol | str = "polyscene",
     workers: int | None = None,
+    ranks: bool = False,
 ) -> Figures:
     """The figures that ``judge`` finds, by task."""
-    found = judge(model, loader, limit, device, progress, protocol, workers)
+    found = judge(model, loader, limit, device, progress, protocol, workers, ranks)
     return {name: dict(task.figures) for name, task in found.items()}
 
 
@@ -48,16 +49,20 @@ def judge(
     progress: Callable[[int, int], None] | None = None,
     protocol: Protocol | str = "polyscene",
     workers: int | None = None,
+    ranks: bool = False,
 ) -> dict[str, Judged]:
     """Every task that network and data have in common, over ``loader.once()`` or its first ``limit`` batches, counted
     as the ``protocol`` says (one, or a name in ``PROTOCOLS``). Where samples have several views of known camera and
     true depth, figures "cross-view ..." say besides how far predictions of different views agree (``Consistency``). Raw
     outputs are brought to the size of the labels, then read. The network must be on ``device``; it comes back in the
     mode it was in. ``progress(done, all)`` counts batches; ``workers`` processes, if any, help with what is slow to
-    count, such as exact boundaries. ``ValueError`` if nothing is in common, and where a
-    prediction cannot be judged.
+    count, such as exact boundaries. ``ranks``: all ranks of a distributed run call this at once; each looks at its
+    part, all get the figures of the whole. ``ValueError`` if nothing is in common, and where a prediction cannot be
+    judged.
     """
     import torch
+
+    from polyscene.training import distributed
 
     common = shared(model.tasks, loader)
     raw: dict[str, Tensor] = {}
@@ -74,12 +79,13 @@ def judge(
     model.eval()
     try:
         with torch.inference_mode():
-            batches = (look(batch) for batch in _counted(loader, limit, progress))
+            part = (distributed.rank(), distributed.count()) if ranks else (0, 1)
+            batches = (look(batch) for batch in _counted(loader, limit, progress, part))
 
             def predict(_: Batch, name: str, target: Target) -> Tensor:
                 return _value(model.tasks[name], raw[name], target, scale)
 
-            return _judged(batches, common, predict, protocol, workers)
+            return _judged(batches, common, predict, protocol, workers, ranks)
     finally:
         model.train(was_training)
 
@@ -173,6 +179,7 @@ def _judged(
     predict: Predict,
     protocol: Protocol | str,
     workers: int | None = None,
+    ranks: bool = False,
 ) -> dict[str, Judged]:
     from polyscene.metrics import Consistency
 
@@ -193,6 +200,8 @@ def _judged(
             size = batch.images.shape[-2], batch.images.shape[-1]
             values = {name: predict(batch, name, depth) for name in tasks}
             across.update(values, depth, batch.camera, size, batch.present)
+    if ranks:
+        _add_up(meters, across, tasks, protocol)
     between = across.compute()
     return {
         name: Judged(
@@ -207,15 +216,34 @@ def _judged(
     }
 
 
+def _add_up(
+    meters: dict[str, Metric], across: Consistency, tasks: Mapping[str, Task], protocol: Protocol | str
+) -> None:
+    """Over ranks, some of which may have seen nothing of a task."""
+    from polyscene.training import distributed
+
+    seen = {name for names in distributed.gather(list(meters)) for name in names}
+    for name in tasks:
+        if name in seen and name not in meters:
+            meters[name] = tasks[name].metric(protocol)
+    distributed.add_up([meters[name].state for name in tasks if name in meters])
+    across.take(distributed.gather(across.told()))
+
+
 def in_metres(targets: Mapping[str, Target], tasks: Mapping[str, Task]) -> Target | None:
     """The depth among the tasks' values, if there is one."""
     found = (tasks[name].metres(target) for name, target in targets.items() if name in tasks)
     return next((target for target in found if target is not None), None)
 
 
-def _counted(loader: Loader, limit: int | None, progress: Callable[[int, int], None] | None = None) -> Iterator[Batch]:
+def _counted(
+    loader: Loader,
+    limit: int | None,
+    progress: Callable[[int, int], None] | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
     total = len(loader) if limit is None else min(limit, len(loader))
-    for done, batch in enumerate(islice(loader.once(), limit), 1):
+    for done, batch in enumerate(islice(loader.once(part), limit), 1):
         yield batch
         if progress:
             progress(done, max(done, total))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from polyscene.types import Camera, Target
 
 if TYPE_CHECKING:
     from polyscene.tasks.base import Task
+
+Sums = dict[str, dict[str, list[float]]]  # by task and figure: sum, count
 
 
 class Consistency:
@@ -64,6 +66,19 @@ class Consistency:
                 for figure, sums in (*task.agreement(value[pair, one], carried).items(), ("pixels", seen)):
                     before = self.sums[name].get(figure, torch.zeros(2, dtype=torch.float64))
                     self.sums[name][figure] = before + sums.double().cpu()
+
+    def told(self) -> Sums:
+        """What it has counted, in numbers."""
+        return {name: {key: pair.tolist() for key, pair in sums.items()} for name, sums in self.sums.items()}
+
+    def take(self, told: Iterable[Sums]) -> None:
+        """Counts what several have ``told`` in place of its own."""
+        self.sums = {name: {} for name in self.tasks}
+        for one in told:
+            for name, sums in one.items():
+                for figure, pair in sums.items():
+                    before = self.sums[name].get(figure, torch.zeros(2, dtype=torch.float64))
+                    self.sums[name][figure] = before + torch.tensor(pair, dtype=torch.float64)
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Figures by task; none where no pair of views was seen, NaN where no pixel of them was comparable."""

@@ -14,6 +14,7 @@ from polyscene.metrics.protocols import Protocol
 from polyscene.metrics.segmentation import MeanIoU
 from polyscene.ranges import Share
 from polyscene.tasks.base import Legend, Metric, Task, summed
+from polyscene.training import distributed
 from polyscene.types import Target
 
 CHOSEN = (  # calm on a page
@@ -77,7 +78,7 @@ class SemanticSegmentation(Task):
         raw, classes, valid = (tensor.flatten(0, -4) for tensor in (raw, target.value, target.valid))
         weights = torch.tensor(self.class_weights, device=raw.device) if self.class_weights else None
         if self.balance:
-            count = torch.bincount(classes[valid].long(), minlength=self.channels).float() + 1
+            count = distributed.total(torch.bincount(classes[valid].long(), minlength=self.channels).float()) + 1
             rarity = (count / count.sum()) ** -self.balance
             weights = rarity if weights is None else weights * rarity
         return losses.cross_entropy(raw, classes, valid, weights)

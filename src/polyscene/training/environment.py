@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from polyscene.training import distributed
+
 PACKAGES = ("polyscene", "torch", "torchvision", "timm", "numpy", "safetensors")
 
 
@@ -28,6 +30,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "ranks": distributed.count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 

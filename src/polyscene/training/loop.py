@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -21,12 +24,12 @@ import polyscene
 from polyscene import devices, parts, weights
 from polyscene import evaluate as evaluation
 from polyscene.adaptation import METHODS
-from polyscene.config import Config, Part
+from polyscene.config import Config, Part, Source
 from polyscene.data import sources
 from polyscene.data.loader import Loader
 from polyscene.model import MultiTaskModel, create_model
 from polyscene.tasks import Task
-from polyscene.training import checkpoint, curves, environment, init, length, rundir, samples, tasks
+from polyscene.training import checkpoint, curves, distributed, environment, init, length, rundir, samples, tasks
 from polyscene.training.meter import Meter, NonFinite
 from polyscene.training.progress import Bar
 from polyscene.training.records import Records, without_nan
@@ -52,19 +55,46 @@ def train(config: Config, console: Console | None = None) -> Path:
     or says that it is finished.
 
     Raises ``rundir.Refused`` (in use, or another configuration), ``checkpoint.BadCheckpoint``, ``meter.NonFinite``,
-    ``Stopped`` on SIGINT and SIGTERM, and ``ValueError`` for what the configuration asks in vain.
+    ``Stopped`` on SIGINT and SIGTERM, and ``ValueError`` for what the configuration asks in vain. Started by
+    ``torchrun`` it is one of several ranks, each of which makes its own part of every batch;
+    ``distributed.RankFailed`` where another has stopped.
     """
     out = rundir.directory(config)
-    console = console or Console()
-    with rundir.locked(out):
-        checkpoint.recover(out / "last")
-        checkpoint.recover(out / "best")
-        rundir.claim(out, config)
-        if Records(out / "metrics.jsonl").kind("end"):
-            console.print(f"{out} is finished; give another name to train again", highlight=False, soft_wrap=True)
-        else:
-            Run(config, out, console).go()
+    with distributed.joined(config.training.device):
+        console = (console or Console()) if distributed.first() else Console(quiet=True, file=io.StringIO())
+        with _claimed(out, config) as finished:
+            if finished:
+                console.print(f"{out} is finished; give another name to train again", highlight=False, soft_wrap=True)
+            else:
+                Run(config, out, console).go()
     return out
+
+
+@contextmanager
+def _claimed(out: Path, config: Config) -> Iterator[bool]:
+    """Holds the directory, for all ranks; whether the run there is finished."""
+    whole = of_all_ranks(config)
+    with ExitStack() as held:
+
+        def claim() -> bool:
+            held.enter_context(rundir.locked(out))
+            checkpoint.recover(out / "last")
+            checkpoint.recover(out / "best")
+            rundir.claim(out, whole)
+            return bool(Records(out / "metrics.jsonl").kind("end"))
+
+        yield distributed.of_first(claim)
+
+
+def of_all_ranks(config: Config) -> Config:
+    """The run of a single process that makes the same batches."""
+
+    def whole(sources: Mapping[str, Source]) -> dict[str, Source]:
+        ranks = distributed.count()
+        return {name: one.model_copy(update={"batch": one.batch * ranks}) for name, one in sources.items()}
+
+    together = {"train": whole(config.data.train), "target": whole(config.data.target)}
+    return config.model_copy(update={"data": config.data.model_copy(update=together)})
 
 
 def make_step(method: Part, tasks: Mapping[str, Task]) -> Step:
@@ -87,14 +117,19 @@ class Run:
             raise ValueError("data.train: name at least one source to train on")
         self.tasks = tasks.choose(config)
         torch.manual_seed(config.seed)
-        model = create_model(self.tasks, **config.model.model_dump())
+        with distributed.in_turns():
+            model = create_model(self.tasks, **config.model.model_dump())
         last = out / "last"
         resumed = checkpoint.load_state(last) if last.exists() else None
         if self.settings.init and resumed is None:
             for line in init.start_from(model, self.settings.init).lines():
                 self.say(line)
+        distributed.as_first(chain(model.parameters(), model.buffers()))
         self.trainer = Trainer(model, make_step(config.method, self.tasks), self.settings, self.device, config.seed)
-        self.sources = sources.build(config.data, self.tasks, config.seed, config.model.canonical_focal is not None)
+        part = distributed.rank(), distributed.count()
+        with distributed.in_turns():
+            relative = config.model.canonical_focal is not None
+            self.sources = sources.build(config.data, self.tasks, config.seed, relative, part)
         self.began = time.monotonic()  # of the budget: rendering and unpacking are not training
         self.meter = Meter(every=1 if self.device.type == "cpu" else 10)
         self.step = 0
@@ -107,23 +142,23 @@ class Run:
             self.meter.restore(resumed["meter"])
             torch.set_rng_state(resumed["rng"])
             self.say(f"resuming {out} at step {self.step}")
+        distributed.agree(None, f"{out} resumed at step {self.step}")
         for note in self.sources.notes:
             self.say(note)
-        self.floors = self._floors()
-        self.length = length.stored(out / "length.json", self._find_length)
-        self.steps = self.length.steps
-        self.records = Records(out / "metrics.jsonl")
+        self.floors = distributed.of_first(self._floors)
+        self.steps = self._length().steps
+        self.records = Records(out / "metrics.jsonl", writes=distributed.first())
         self.records.keep_until(self.step)
-        environment.append(out / "environment.json", self.device)
+        if distributed.first():
+            environment.append(out / "environment.json", self.device)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def go(self) -> None:
         """To the end: step, record, checkpoint, evaluate."""
-        self.tracker = open_tracker(
-            self.settings.track, self.config.name, self.out, self.config.model_dump(mode="json"), self.step
-        )
+        track = self.settings.track if distributed.first() else None
+        self.tracker = open_tracker(track, self.config.name, self.out, self.config.model_dump(mode="json"), self.step)
         record_every = max(1, self.steps // RECORDS)
         checkpoint_every = self.settings.checkpoint_every or max(1, math.ceil(self.steps / CHECKPOINTS))
         batches = self._batches(self.step)
@@ -141,10 +176,10 @@ class Run:
                 self._advance(batches)
                 if self.step % record_every == 0 or self.step == self.steps:
                     self._record()
-                if self.stopped is not None:
+                if self._all_stop():
                     self._save()
                     self._leave()
-        if not self.sources.evaluate:
+        if not self.sources.evaluate and distributed.first():
             self._draw_curves()
         self.records.append({"kind": "end", "step": self.step})
         self.tracker.close()
@@ -169,10 +204,11 @@ class Run:
         asked = time.monotonic()
         micro = next(batches)
         self.waited += time.monotonic() - asked
+        distributed.agree(None, [shapes(batches) for batches in micro])
         losses, norm = self.trainer.update(self.step, self.steps, micro)
         self._finite(lambda: self.meter.add(self.step, losses, norm, samples_of(micro)))
         self.step += 1
-        self.bar.advance(images_in(micro))
+        self.bar.advance(images_in(micro) * distributed.count())
 
     def _record(self) -> None:
         losses = self._finite(self.meter.means)
@@ -205,7 +241,7 @@ class Run:
             weights.save(for_use(self.trainer.best_model), directory, **self._facts())
             checkpoint.save_state(directory, state)
 
-        checkpoint.replace(self.out / "last", fill)
+        distributed.of_first(lambda: checkpoint.replace(self.out / "last", fill))
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -230,25 +266,28 @@ class Run:
     def _evaluate(self) -> None:
         """Figures of every evaluation source; the weights become ``best`` if their score is."""
         began = time.monotonic()
+        self._all_stop()
         self.safe_to_leave = True  # the checkpoint of this step is written
         if self.stopped is not None:
             self._leave()
         model = self.trainer.best_model.eval()
         figures = {
-            name: evaluation.evaluate(model, loader, device=self.device)
+            name: evaluation.evaluate(model, loader, device=self.device, ranks=True)
             for name, loader in self.sources.evaluate.items()
         }
         reached = score(figures, self.floors, self.tasks)
         before = [record["score"] for record in self.records.kind("evaluate") if record["score"] is not None]
-        if not (self.out / "best").exists() or all(reached > other for other in before):
+        best = not (self.out / "best").exists() or all(reached > other for other in before)
+        if best and distributed.first():
             facts = without_nan({**self._facts(), "metrics": figures, "floors": self.floors, "score": reached})
             checkpoint.replace(self.out / "best", lambda directory: _save_weights(model, directory, facts))
         self.records.append({"kind": "evaluate", "step": self.step, "score": reached, "figures": figures})
         self.tracker.log(self.step, flat(figures))
         self.bar.say(f"step {self.step}: " + self._headlines(figures))
-        self._draw_curves()
-        for name, loader in self.sources.evaluate.items():
-            samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
+        if distributed.first():
+            self._draw_curves()
+            for name, loader in self.sources.evaluate.items():
+                samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
         self.safe_to_leave = False
         self.bar.pause(time.monotonic() - began)
 
@@ -270,7 +309,7 @@ class Run:
             return json.loads(path.read_text())
         first = next(iter(self.sources.train.values()), None)
         floors = {
-            name: evaluation.floors(self.sources.train.get(name, first or loader), loader, self.tasks)
+            name: evaluation.floors(self.sources.train.get(name, first or loader).whole(), loader, self.tasks)
             for name, loader in self.sources.evaluate.items()
         }
         fresh = path.with_suffix(".new")
@@ -279,6 +318,14 @@ class Run:
         return floors
 
     # -- length --------------------------------------------------------------------------------------------------------
+    def _length(self) -> length.Length:
+        """The first rank's, which all help to find."""
+        path = self.out / "length.json"
+        if not distributed.of_first(path.exists):
+            found = self._find_length()
+            distributed.of_first(lambda: asdict(length.stored(path, lambda: found)))
+        return length.Length(**distributed.of_first(lambda: asdict(length.stored(path, self._find_length))))
+
     def _find_length(self) -> length.Length:
         if self.settings.minutes is None:
             return length.of_epochs(self.settings, len(next(iter(self._trained_on.values()))))
@@ -299,8 +346,8 @@ class Run:
         """Estimated from a few batches."""
         few = min(2, len(loader))
         began = time.monotonic()
-        evaluation.evaluate(self.trainer.best_model.eval(), loader, limit=few, device=self.device)
-        return (time.monotonic() - began) * len(loader) / few
+        evaluation.evaluate(self.trainer.best_model.eval(), loader, limit=few, device=self.device, ranks=True)
+        return (time.monotonic() - began) * len(loader) / (few * distributed.count())
 
     # -- signals -------------------------------------------------------------------------------------------------------
     @contextmanager
@@ -312,7 +359,8 @@ class Run:
         usual = {number: signal.getsignal(number) for number in (int(signal.SIGINT), int(signal.SIGTERM))}
 
         def stop(number: int, frame: FrameType | None) -> None:
-            signal.signal(number, usual[number])
+            if distributed.count() == 1:  # torchrun passes on signals that ranks may have had already
+                signal.signal(number, usual[number])
             self.stopped = number
             if self.safe_to_leave:
                 self._leave()
@@ -324,6 +372,13 @@ class Run:
         finally:
             for number, handler in usual.items():
                 signal.signal(number, handler)
+
+    def _all_stop(self) -> bool:
+        """Whether some rank has had a signal."""
+        agreed = distributed.agree(self.stopped)
+        if agreed is not None:
+            self.stopped = agreed
+        return agreed is not None
 
     def _leave(self) -> None:
         assert self.stopped is not None
@@ -343,6 +398,18 @@ def _save_weights(model: MultiTaskModel, directory: Path, facts: dict[str, Any])
 
 def samples_of(micro: list[dict[str, Batch]]) -> list[str]:
     return [f"{batch.source}: {name}" for batches in micro for batch in batches.values() for name in batch.meta]
+
+
+def shapes(batches: dict[str, Batch]) -> dict[str, Any]:
+    """What of them decides which losses there will be: labels, and how many views at most are there and known."""
+    return {
+        name: (
+            tuple(batch.images.shape),
+            sorted(batch.targets),
+            *(int(seen.sum(1).max()) for seen in (batch.present, batch.present & batch.camera.known)),
+        )
+        for name, batch in batches.items()
+    }
 
 
 def images_in(micro: list[dict[str, Batch]]) -> int:

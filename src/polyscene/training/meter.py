@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyscene.training import distributed
+
 
 class NonFinite(FloatingPointError):
     """A loss or gradient became NaN or infinite: names the step, the losses and the samples."""
@@ -37,7 +39,8 @@ class Meter:
             bad = {name: value for name, value in values.items() if not math.isfinite(value)}
             if bad:
                 found = ", ".join(f"{name} = {value}" for name, value in bad.items())
-                raise NonFinite(f"step {step}: {found}; batch: {', '.join(samples) or 'samples without names'}")
+                every = [name for told in distributed.gather(samples) for name in told]
+                raise NonFinite(f"step {step}: {found}; batch: {', '.join(every) or 'samples without names'}")
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
                 self.counts[name] = self.counts.get(name, 0) + 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from polyscene.balancing import base as balancing
 from polyscene.config import Training
 from polyscene.model import MultiTaskModel
-from polyscene.training import optim
+from polyscene.training import distributed, optim
 from polyscene.training.checkpoint import BadCheckpoint
 from polyscene.training.ema import Ema
 from polyscene.training.schedule import factor
@@ -63,27 +63,30 @@ class Trainer:
 
     def update(self, step: int, steps: int, micro: list[dict[str, Batch]]) -> tuple[dict[str, Tensor], Tensor]:
         """One update from ``micro`` batches accumulated. Returns the losses by name, averaged over them, and the norm
-        of the gradient before clipping (0 where it is not clipped); nothing waits for the device."""
+        of the gradient before clipping (0 where it is not clipped), of all ranks; nothing waits for the device."""
         self._to_training_mode()
         self.model.progress = step / steps
         optim.set_rate(self.optimiser, self.rate(step, steps))
         losses: dict[str, Tensor] = {}
         for number, batches in enumerate(micro):
-            torch.manual_seed((self.seed * 1_000_003 + step * len(micro) + number) % 2**63)
+            torch.manual_seed((self.seed * 1_000_003 + step * len(micro) + number + (distributed.rank() << 40)) % 2**63)
             with self._autocast():
                 report = self.method(self.model, {name: self.place(batch) for name, batch in batches.items()})
             self.balancing.backward(report, lambda loss: self.scaler.scale(loss / len(micro)), self.trained)
             for name, loss in {"loss": report.total, **report.by_task, **report.parts}.items():
                 part = loss.detach() / len(micro)
                 losses[name] = losses[name] + part if name in losses else part
+        distributed.average_gradients(self.trained)
         norm = self._clip()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
+        distributed.average_statistics(self.model)
         if self.ema:
             self.ema.update(self.model)
         self.method.updated(self.model, (step + 1) / steps)
-        return losses, norm
+        means = distributed.mean(torch.stack(list(losses.values()))) if distributed.count() > 1 else losses.values()
+        return dict(zip(losses, means, strict=True)), norm
 
     def rate(self, step: int, steps: int) -> float:
         return self.settings.optimiser.lr * factor(self.settings.schedule, step, steps)

@@ -1,0 +1,251 @@
+"""Several processes (ranks) that train one network: the only place that knows of them. In a single process nothing here
+does anything.
+
+Gradients are averaged after backward, in one buffer a type, by ourselves: DistributedDataParallel hooks one backward of
+one forward, past which steps of several forwards and methods that differentiate task by task go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from polyscene import devices
+
+Answer = TypeVar("Answer")
+TIMEOUT = 1800  # seconds that ranks wait for each other; the variable POLYSCENE_RANK_TIMEOUT says otherwise
+_alone = False  # inside what one rank does for all
+
+
+class RankFailed(ConnectionError):
+    """Another process of the run has stopped, or no longer answers."""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Inside, this process is one of those that ``torchrun`` has started: gloo between CPUs, nccl between GPUs, of
+    which each rank takes that of its local number. Nothing where it was started alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    if device == "auto" or device == "cuda":
+        _take_gpu()
+    on_gpu = devices.pick(device).type == "cuda"
+    wait = timedelta(seconds=float(os.environ.get("POLYSCENE_RANK_TIMEOUT", TIMEOUT)))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=wait)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _take_gpu() -> None:
+    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if there:
+        if place >= there:
+            raise ValueError(f"this machine has {there} GPUs, rank {place} of it finds none: --nproc-per-node {there}")
+        torch.cuda.set_device(place)
+
+
+def count() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def first() -> bool:
+    """Whether this is the rank that writes and speaks."""
+    return rank() == 0
+
+
+# -- tensors -----------------------------------------------------------------------------------------------------------
+def mean(tensor: Tensor) -> Tensor:
+    """Averaged over ranks; no gradient flows through it."""
+    if count() == 1:
+        return tensor
+    shared = tensor.detach().clone().to(torch.promote_types(tensor.dtype, torch.float32))
+    _collect(dist.all_reduce, shared)
+    return shared / count()
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Summed over ranks; no gradient flows through it."""
+    return tensor if count() == 1 else mean(tensor) * count()
+
+
+def share(number: Tensor) -> Tensor:
+    """By how much a rank divides its sum of losses so that the ranks' mean is the mean over all ``number`` things that
+    they count: the count of all, at least one, over the number of ranks."""
+    return number.clamp_min(1) if count() == 1 else mean(number).clamp_min(1 / count())
+
+
+def greatest(tensor: Tensor) -> Tensor:
+    """The greatest of all ranks, element by element; no gradient flows through it."""
+    if count() == 1:
+        return tensor
+    shared = tensor.detach().clone()
+    _collect(dist.all_reduce, shared, dist.ReduceOp.MAX)
+    return shared
+
+
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Each becomes its sum over ranks. One message a type and device."""
+    if count() > 1:
+        for flat, group in _flat(tensors):
+            _collect(dist.all_reduce, flat)
+            _spread(flat, group)
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Each becomes its mean over ranks. One message a type and device."""
+    if count() > 1:
+        for flat, group in _flat(tensors):
+            _collect(dist.all_reduce, flat)
+            _spread(flat.div_(count()), group)
+
+
+def averaged(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Their means over ranks."""
+    if count() == 1:
+        return tuple(tensors)
+    copies = tuple(None if tensor is None else tensor.detach().clone() for tensor in tensors)
+    average([copy for copy in copies if copy is not None])
+    return copies
+
+
+def _flat(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor.detach())
+    for group in groups.values():
+        yield torch.cat([tensor.reshape(-1) for tensor in group]), group
+
+
+def _spread(flat: Tensor, group: list[Tensor]) -> None:
+    parts = flat.split([tensor.numel() for tensor in group])
+    torch._foreach_copy_(group, [part.view(tensor.shape) for part, tensor in zip(parts, group, strict=True)])
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Of what has a gradient on some rank; it is zero on the others."""
+    if count() == 1:
+        return
+    parameters = list(parameters)
+    reached = greatest(torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8))
+    gradients = []
+    for parameter, any_has in zip(parameters, reached.tolist(), strict=True):
+        if any_has:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+    average(gradients)
+
+
+def average_statistics(model: nn.Module) -> None:
+    """What batch norms remember, so that ranks stay alike."""
+    if count() > 1:
+        norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        average([each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None])
+
+
+def as_first(tensors: Iterable[Tensor]) -> None:
+    """Each becomes what the first rank has."""
+    if count() > 1:
+        for tensor in tensors:
+            _collect(dist.broadcast, tensor.detach(), 0)
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+def gather(value: Any) -> list[Any]:
+    """What every rank says, in their order: what JSON can hold."""
+    if count() == 1:
+        return [value]
+    written = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    length = torch.tensor([len(written)])
+    lengths = [torch.zeros_like(length) for _ in range(count())]
+    _collect(dist.all_gather, lengths, length)
+    longest = max(int(each) for each in lengths)
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(written)] = written
+    pages = [torch.zeros_like(padded) for _ in range(count())]
+    _collect(dist.all_gather, pages, padded)
+    return [json.loads(bytes(page[: int(each)].tolist())) for page, each in zip(pages, lengths, strict=True)]
+
+
+def of_first(function: Callable[[], Answer]) -> Answer:
+    """What ``function`` says (JSON) on the first rank, which alone calls it; the others wait. ``RankFailed`` on these
+    where it raises."""
+    if count() == 1:
+        return function()
+    answer, failure = None, None
+    if first():
+        try:
+            with alone():
+                answer = function()
+        except Exception as error:
+            failure = error
+    told = gather([answer, failure and f"{type(failure).__name__}: {failure}"])[0]
+    if failure is not None:
+        raise failure
+    if told[1] is not None:
+        raise RankFailed(f"the first process has stopped: {told[1]}")
+    return told[0]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this rank works as if it were the only one."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+@contextmanager
+def in_turns() -> Iterator[None]:
+    """The first rank of every machine goes first, the others after it: what it has fetched or rendered is there."""
+    if count() == 1:
+        yield
+        return
+    leads = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if not leads:
+        _collect(dist.barrier)
+    with alone():
+        yield
+    if leads:
+        _collect(dist.barrier)
+
+
+def agree(stopped: int | None, likeness: Any = None) -> int | None:
+    """A signal that some rank was sent, told to all. ``RankFailed`` where their ``likeness`` differs: they would go on
+    to wait for each other in vain."""
+    if count() == 1:
+        return stopped
+    mark = zlib.crc32(repr(likeness).encode())
+    signal, most, least = greatest(torch.tensor([stopped or 0, mark, -mark])).tolist()
+    if most != -least:
+        told = "; ".join(f"rank {place}: {each}" for place, each in enumerate(gather(repr(likeness))))
+        raise RankFailed(f"the ranks do not agree ({told})")
+    return signal or None
+
+
+def _collect(function: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        function(*arguments)
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise RankFailed(f"another process of this run has stopped or hangs; its own words say why ({said})") from error

@@ -1,0 +1,130 @@
+"""Runs for ``test_distributed``: the same in one process or as one of several ranks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import nn
+
+from polyscene.config import Config
+from polyscene.data import DATASETS
+from polyscene.training import distributed, loop
+from polyscene.training.loop import Stopped, train
+from polyscene.types import Sample, Target
+
+from . import toy
+
+STEPS = 20
+
+
+class Holes(toy.Toy):
+    """Labels with holes of any size, up to the whole picture."""
+
+    def read(self, index: int) -> Sample:
+        sample = super().read(index)
+        chance = torch.rand(1, 1, *toy.SIZE, generator=torch.Generator().manual_seed(100 + index))
+        valid = chance < (index % 5) / 4
+        return replace(sample, targets={name: Target(one.value, valid) for name, one in sample.targets.items()})
+
+
+DATASETS["holes"] = f"{__name__}:Holes"
+
+
+def config(out: Path, ranks: int, balancing: str = "fixed", adversarial: bool = False, **training: Any) -> Config:
+    """Batches of four and of two, of all ranks together."""
+    settings = toy.config(out, steps=STEPS, balancing={"name": balancing}).model_dump(mode="json")
+    settings["data"]["train"] = {
+        "holes": {"dataset": {"name": "holes"}, "batch": 4 // ranks},
+        "toy": {"dataset": {"name": "toy", "count": 5}, "batch": 2 // ranks},
+    }
+    settings["data"]["evaluate"]["toy"]["dataset"] = {"name": "holes", "count": 7}
+    settings["tasks"] = ["depth", {"type": "SemanticSegmentation", "balance": 0.5}]
+    settings["training"]["optimiser"] |= {"name": "sgd", "lr": 0.01, "momentum": 0.9}
+    settings["training"] |= training
+    if adversarial:
+        settings["data"]["target"] = {"photographs": {"dataset": {"name": "toy", "count": 5}, "batch": 2 // ranks}}
+        settings["method"] = {"name": "adversarial", "channels": 4}
+    return Config.model_validate(settings)
+
+
+@contextmanager
+def changed(
+    norm: str = "group", stop: tuple[int, int, int] | None = None, wait: float = 0.0
+) -> Iterator[list[loop.Run]]:
+    """Inside, networks have group norms; ``stop`` (rank, step, signal): it is sent to itself in that step. Yields the
+    runs that are made."""
+    runs: list[loop.Run] = []
+    create, update, begin = loop.create_model, loop.Trainer.update, loop.Run.__init__
+
+    def created(*arguments: Any, **keywords: Any) -> Any:
+        model = create(*arguments, **keywords)
+        if norm == "group":
+            grouped(model)
+        return model
+
+    def updated(self: Any, step: int, *rest: Any) -> Any:
+        time.sleep(wait)
+        if stop is not None and (distributed.rank(), step) == stop[:2]:
+            os.kill(os.getpid(), stop[2])
+        return update(self, step, *rest)
+
+    def begun(self: loop.Run, *arguments: Any) -> None:
+        begin(self, *arguments)
+        runs.append(self)
+
+    loop.create_model, loop.Trainer.update, loop.Run.__init__ = created, updated, begun  # type: ignore[method-assign]
+    try:
+        yield runs
+    finally:
+        loop.create_model, loop.Trainer.update, loop.Run.__init__ = create, update, begin  # type: ignore[method-assign]
+
+
+def grouped(module: nn.Module) -> None:
+    """Group norms in place of batch norms."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            norm = nn.GroupNorm(1, child.num_features)
+            activation = getattr(child, "act", nn.Identity())
+            setattr(module, name, nn.Sequential(norm, getattr(child, "drop", nn.Identity()), activation))
+        else:
+            grouped(child)
+
+
+def run(out: Path, ranks: int, change: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What it says; weights of this rank go to ``rank_K.safetensors``."""
+    told = io.StringIO()
+    with changed(**change) as runs:
+        try:
+            train(config(out, ranks, **settings), Console(file=told, width=200))
+        except Stopped as stopped:
+            told.write(f"\nexit {stopped.code}")
+    for one in runs:
+        state = {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in one.trainer.model.state_dict().items()
+        }
+        save_file(state, out / f"rank_{os.environ.get('RANK', '0')}.safetensors")
+    return told.getvalue()
+
+
+if __name__ == "__main__":  # a list of [port, out, change, settings]
+    torch.set_num_threads(1)
+    for port, out, change, settings in json.loads(sys.argv[1]):
+        os.environ["MASTER_PORT"] = str(port)
+        if change.get("stop"):
+            change["stop"] = (change["stop"][0], change["stop"][1], int(getattr(signal, change["stop"][2])))
+        told = run(Path(out), int(os.environ["WORLD_SIZE"]), change, settings)
+        print(told, flush=True)

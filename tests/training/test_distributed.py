@@ -1,0 +1,202 @@
+"""Two gloo processes against one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from polyscene.config import Config
+from polyscene.data.loader import Loader
+from polyscene.training.records import read
+
+from . import ranks, toy
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120  # for all ranks of a test, on a slow machine
+SHORT = {"steps": 6}
+CLIPPED = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "clip": 1.0, "accumulate": 1}
+JD = importlib.util.find_spec("torchjd") is not None
+NEEDS_JD = pytest.mark.skipif(not JD, reason="torchjd is not installed (extra: jd)")
+Job = tuple[Path, dict[str, Any], dict[str, Any]]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def start(jobs: Sequence[Job], wait: int = 60) -> list[subprocess.Popen[str]]:
+    """Two ranks that do ``jobs`` (folder, changes, settings) one after the other."""
+    told = json.dumps([[free_port(), str(out), change, settings] for out, change, settings in jobs])
+    common = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "WORLD_SIZE": "2",
+        "POLYSCENE_RANK_TIMEOUT": str(wait),
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.ranks", told],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def finish(processes: Sequence[subprocess.Popen[str]], seconds: int = SECONDS) -> list[str]:
+    """What they said; none outlives this."""
+    try:
+        return [process.communicate(timeout=seconds)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def together(jobs: Sequence[Job]) -> list[str]:
+    processes = start(jobs)
+    told = finish(processes)
+    assert all(process.returncode == 0 for process in processes), "\n".join(told)
+    return told
+
+
+def alone(out: Path, change: dict[str, Any] | None = None, **settings: Any) -> Path:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ranks.run(out, 1, change or {}, settings)
+    finally:
+        torch.set_num_threads(threads)
+    return out
+
+
+def gap(one: Path, two: Path) -> float:
+    """The greatest difference of weights."""
+    first, second = load_file(one), load_file(two)
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def figures(out: Path) -> list[float]:
+    """Losses and figures of a run, in order."""
+
+    def numbers(node: Any) -> list[float]:
+        if isinstance(node, dict):
+            return [number for key in sorted(node) for number in numbers(node[key])]
+        return [-1.0 if node is None else float(node)]
+
+    records = read(out / "metrics.jsonl")
+    return [each for one in records for key in ("losses", "figures", "score") for each in numbers(one.get(key, {}))]
+
+
+STEP = 9  # in which a signal comes
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two ranks: whole ones, and one whose second rank alone is told to stop."""
+    home = tmp_path_factory.mktemp("ranks")
+    jobs: list[Job] = [
+        (home / "fixed", {}, {"optimiser": CLIPPED}),
+        (home / "stopped", {"stop": [1, STEP, "SIGTERM"]}, {"optimiser": CLIPPED}),
+        (home / "uncertainty", {}, {"balancing": "uncertainty", **SHORT}),
+        (home / "adversarial", {"norm": "batch"}, {"adversarial": True, "ema": 0.9, **SHORT}),
+    ]
+    if JD:
+        jobs.append((home / "upgrad", {}, {"balancing": "upgrad", **SHORT}))
+    told = together(jobs)
+    (home / "told").write_text(told[0])
+    assert not told[1].strip().replace("exit 143", "").strip()  # the first rank alone speaks
+    return home
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process that makes the batches of both."""
+    return alone(tmp_path_factory.mktemp("alone") / "fixed", optimiser=CLIPPED)
+
+
+def assert_alike(one: Path, two: Path) -> None:
+    assert figures(one) == pytest.approx(figures(two), abs=1e-5, rel=1e-5) and len(figures(one)) > 20
+    assert gap(one / "last/model.safetensors", two / "last/model.safetensors") < 1e-5
+
+
+def test_two_ranks_do_what_one_process_does_with_twice_the_batch(pair: Path, whole: Path) -> None:
+    """Losses, figures and weights; a rank's labels have holes that the other's have not."""
+    assert_alike(pair / "fixed", whole)
+    assert json.loads((pair / "fixed/environment.json").read_text())[0]["ranks"] == 2
+    assert (pair / "fixed/floors.json").read_text() == (whole / "floors.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["uncertainty", pytest.param("upgrad", marks=NEEDS_JD)])
+def test_balancing_weighs_what_all_ranks_have_found(pair: Path, tmp_path: Path, name: str) -> None:
+    assert_alike(pair / name, alone(tmp_path / name, balancing=name, **SHORT))
+
+
+@pytest.mark.parametrize("name", ["fixed", "uncertainty", "adversarial", pytest.param("upgrad", marks=NEEDS_JD)])
+def test_ranks_stay_equal(pair: Path, name: str) -> None:
+    """To the bit, with batch norms and a discriminator that each makes for itself, too."""
+    assert gap(pair / name / "rank_0.safetensors", pair / name / "rank_1.safetensors") == 0
+
+
+def test_a_signal_to_one_rank_stops_all_and_one_process_carries_on(pair: Path, whole: Path, tmp_path: Path) -> None:
+    assert "exit 143" in (pair / "told").read_text() and f"stopped at step {STEP + 1}" in (pair / "told").read_text()
+    shutil.copytree(pair / "stopped", tmp_path / "run")
+    assert_alike(alone(tmp_path / "run", optimiser=CLIPPED), whole)
+
+
+def test_two_ranks_carry_on_what_one_process_began(whole: Path, tmp_path: Path) -> None:
+    """And where one is killed, the other does not wait for it."""
+    alone(tmp_path / "run", {"stop": (0, STEP, signal.SIGTERM)}, optimiser=CLIPPED)
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    processes = start(
+        [
+            (tmp_path / "run", {}, {"optimiser": CLIPPED}),
+            (tmp_path / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED}),
+        ]
+    )
+    told = finish(processes)
+    assert_alike(tmp_path / "run", whole)
+    assert processes[1].returncode == -signal.SIGKILL
+    assert processes[0].returncode > 0 and "RankFailed" in told[0] and "resuming" in told[0]
+    assert (tmp_path / "killed/last/state.safetensors").exists()
+
+
+def test_ranks_make_the_parts_of_the_batches_of_one(tmp_path: Path) -> None:
+    data = toy.Toy()
+
+    def load(batch: int, part: tuple[int, int] = (0, 1)) -> Loader:
+        return Loader(data, data.tasks, batch, lambda sample, tasks, generator: sample, seed=1, workers=0, part=part)
+
+    one, parts = load(4), [load(2, (rank, 2)) for rank in range(2)]
+    for index in (0, 2, 3, 7):
+        assert one.number(index).meta == parts[0].number(index).meta + parts[1].number(index).meta
+    assert one.number(5).meta == parts[1].whole().number(5).meta
+    assert [len(each) for each in parts] == [len(one)] * 2
+    shown = [[name for batch in one.once((rank, 2)) for name in batch.meta] for rank in range(2)]
+    assert sorted(shown[0] + shown[1]) == sorted({*shown[0], *shown[1]}) and sum(map(len, shown)) == len(data)
+
+
+def test_the_directory_holds_the_batch_of_all_ranks(pair: Path) -> None:
+    written = Config.model_validate(yaml.safe_load((pair / "fixed/config.yaml").read_text()))
+    assert {name: source.batch for name, source in written.data.train.items()} == {"holes": 4, "toy": 2}
