@@ -101,7 +101,7 @@ class AttentionContext(nn.Module):
 
     def forward(self, tensor: Tensor) -> Tensor:
         height, width = tensor.shape[-2:]
-        tokens = tensor.flatten(2).transpose(1, 2) + self.position(_positions(height, width, tensor))
+        tokens = tensor.flatten(2).transpose(1, 2) + self.position(_positions(tensor))
         for block in self.blocks:
             tokens = block(tokens)
         return tokens.transpose(1, 2).unflatten(2, (height, width))
@@ -110,8 +110,9 @@ class AttentionContext(nn.Module):
 _FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
 
 
-def _positions(height: int, width: int, like: Tensor) -> Tensor:
-    """(h·w, c): coordinates in [-1, 1] of the picture's extent, with sines and cosines of them."""
+def _positions(like: Tensor) -> Tensor:
+    """(h·w, c): coordinates in [-1, 1] of the extent of a map (..., h, w), with sines and cosines of them."""
+    height, width = like.shape[-2:]  # tensors while a network is traced for export
     y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) * (2 / height) - 1
     x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) * (2 / width) - 1
     place = torch.stack([y[:, None].expand(height, width), x.expand(height, width)], -1).flatten(0, 1)
