@@ -31,6 +31,8 @@ def test_every_name_of_a_table_is_shown(kind: str) -> None:
     missing = []
     for target in TABLES[kind].values():
         module, _, name = target.partition(":")
+        if not module.startswith("polyscene"):  # other tests register sets of theirs
+            continue
         found = getattr(importlib.import_module(module), name)
         if f"{found.__module__}.{found.__qualname__}" not in SHOWN:
             missing.append(f"::: {found.__module__}.{found.__qualname__}")
