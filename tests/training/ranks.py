@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from polyscene.config import Config
 from polyscene.data import DATASETS
 from polyscene.training import distributed, loop
 from polyscene.training.loop import Stopped, train
+from polyscene.training.meter import NonFinite
 from polyscene.types import Sample, Target
 
 from . import toy
@@ -43,12 +43,14 @@ class Holes(toy.Toy):
 DATASETS["holes"] = f"{__name__}:Holes"
 
 
-def config(out: Path, ranks: int, balancing: str = "fixed", adversarial: bool = False, **training: Any) -> Config:
+def config(
+    out: Path, ranks: int, balancing: str = "fixed", adversarial: bool = False, poison: int = -1, **training: Any
+) -> Config:
     """Batches of four and of two, of all ranks together."""
     settings = toy.config(out, steps=STEPS, balancing={"name": balancing}).model_dump(mode="json")
     settings["data"]["train"] = {
         "holes": {"dataset": {"name": "holes"}, "batch": 4 // ranks},
-        "toy": {"dataset": {"name": "toy", "count": 5}, "batch": 2 // ranks},
+        "toy": {"dataset": {"name": "toy", "count": 5, "poison": poison}, "batch": 2 // ranks},
     }
     settings["data"]["evaluate"]["toy"]["dataset"] = {"name": "holes", "count": 7}
     settings["tasks"] = ["depth", {"type": "SemanticSegmentation", "balance": 0.5}]
@@ -61,13 +63,12 @@ def config(out: Path, ranks: int, balancing: str = "fixed", adversarial: bool = 
 
 
 @contextmanager
-def changed(
-    norm: str = "group", stop: tuple[int, int, int] | None = None, wait: float = 0.0
-) -> Iterator[list[loop.Run]]:
-    """Inside, networks have group norms; ``stop`` (rank, step, signal): it is sent to itself in that step. Yields the
-    runs that are made."""
+def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> Iterator[list[loop.Run]]:
+    """Inside, networks have group norms and nothing is drawn; ``stop`` (rank, step, signal): that rank sends it to
+    itself in that step. Yields the runs that are made."""
     runs: list[loop.Run] = []
     create, update, begin = loop.create_model, loop.Trainer.update, loop.Run.__init__
+    draw = loop.curves.draw, loop.samples.draw
 
     def created(*arguments: Any, **keywords: Any) -> Any:
         model = create(*arguments, **keywords)
@@ -76,7 +77,6 @@ def changed(
         return model
 
     def updated(self: Any, step: int, *rest: Any) -> Any:
-        time.sleep(wait)
         if stop is not None and (distributed.rank(), step) == stop[:2]:
             os.kill(os.getpid(), stop[2])
         return update(self, step, *rest)
@@ -86,9 +86,11 @@ def changed(
         runs.append(self)
 
     loop.create_model, loop.Trainer.update, loop.Run.__init__ = created, updated, begun  # type: ignore[method-assign]
+    loop.curves.draw = loop.samples.draw = lambda *_: None  # type: ignore[assignment]
     try:
         yield runs
     finally:
+        loop.curves.draw, loop.samples.draw = draw
         loop.create_model, loop.Trainer.update, loop.Run.__init__ = create, update, begin  # type: ignore[method-assign]
 
 
@@ -111,6 +113,8 @@ def run(out: Path, ranks: int, change: dict[str, Any], settings: dict[str, Any])
             train(config(out, ranks, **settings), Console(file=told, width=200))
         except Stopped as stopped:
             told.write(f"\nexit {stopped.code}")
+        except NonFinite as error:
+            told.write(f"\n{error}")
     for one in runs:
         state = {
             name: tensor.clone(memory_format=torch.contiguous_format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,12 +22,13 @@ from safetensors.torch import load_file
 
 from polyscene.config import Config
 from polyscene.data.loader import Loader
+from polyscene.training.checkpoint import load_state
 from polyscene.training.records import read
 
 from . import ranks, toy
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120  # for all ranks of a test, on a slow machine
+SECONDS = 240  # for all ranks of a test, on a slow machine
 SHORT = {"steps": 6}
 CLIPPED = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "clip": 1.0, "accumulate": 1}
 JD = importlib.util.find_spec("torchjd") is not None
@@ -73,13 +75,6 @@ def finish(processes: Sequence[subprocess.Popen[str]], seconds: int = SECONDS) -
             process.kill()
 
 
-def together(jobs: Sequence[Job]) -> list[str]:
-    processes = start(jobs)
-    told = finish(processes)
-    assert all(process.returncode == 0 for process in processes), "\n".join(told)
-    return told
-
-
 def alone(out: Path, change: dict[str, Any] | None = None, **settings: Any) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -114,8 +109,11 @@ STEP = 9  # in which a signal comes
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two ranks: whole ones, and one whose second rank alone is told to stop."""
+    """Runs of two ranks: whole ones, one whose second rank alone is told to stop, one that a single process began, and
+    that again with its second rank killed."""
     home = tmp_path_factory.mktemp("ranks")
+    alone(home / "begun", {"stop": (0, STEP, signal.SIGTERM)}, optimiser=CLIPPED)
+    shutil.copytree(home / "begun", home / "killed")
     jobs: list[Job] = [
         (home / "fixed", {}, {"optimiser": CLIPPED}),
         (home / "stopped", {"stop": [1, STEP, "SIGTERM"]}, {"optimiser": CLIPPED}),
@@ -124,9 +122,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     if JD:
         jobs.append((home / "upgrad", {}, {"balancing": "upgrad", **SHORT}))
-    told = together(jobs)
-    (home / "told").write_text(told[0])
-    assert not told[1].strip().replace("exit 143", "").strip()  # the first rank alone speaks
+    jobs += [
+        (home / "poisoned", {}, {"poison": 3, **SHORT}),
+        (home / "begun", {}, {"optimiser": CLIPPED}),
+        (home / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED}),
+    ]
+    processes = start(jobs)
+    for rank, told in enumerate(finish(processes)):
+        (home / f"told_{rank}").write_text(told)
+    assert processes[1].returncode == -signal.SIGKILL, (home / "told_1").read_text()
     return home
 
 
@@ -160,26 +164,30 @@ def test_ranks_stay_equal(pair: Path, name: str) -> None:
 
 
 def test_a_signal_to_one_rank_stops_all_and_one_process_carries_on(pair: Path, whole: Path, tmp_path: Path) -> None:
-    assert "exit 143" in (pair / "told").read_text() and f"stopped at step {STEP + 1}" in (pair / "told").read_text()
+    told = (pair / "told_0").read_text()
+    assert "exit 143" in told and f"stopped at step {STEP + 1} of" in told
     shutil.copytree(pair / "stopped", tmp_path / "run")
     assert_alike(alone(tmp_path / "run", optimiser=CLIPPED), whole)
 
 
-def test_two_ranks_carry_on_what_one_process_began(whole: Path, tmp_path: Path) -> None:
-    """And where one is killed, the other does not wait for it."""
-    alone(tmp_path / "run", {"stop": (0, STEP, signal.SIGTERM)}, optimiser=CLIPPED)
-    shutil.copytree(tmp_path / "run", tmp_path / "killed")
-    processes = start(
-        [
-            (tmp_path / "run", {}, {"optimiser": CLIPPED}),
-            (tmp_path / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED}),
-        ]
-    )
-    told = finish(processes)
-    assert_alike(tmp_path / "run", whole)
-    assert processes[1].returncode == -signal.SIGKILL
-    assert processes[0].returncode > 0 and "RankFailed" in told[0] and "resuming" in told[0]
-    assert (tmp_path / "killed/last/state.safetensors").exists()
+def test_two_ranks_carry_on_what_one_process_began(pair: Path, whole: Path) -> None:
+    assert_alike(pair / "begun", whole)
+
+
+def test_where_a_rank_is_killed_the_other_stops_and_the_checkpoint_stays(pair: Path) -> None:
+    told = (pair / "told_0").read_text()
+    assert "RankFailed: another process of this run has stopped" in told
+    assert load_state(pair / "killed/last")["at"] >= STEP
+
+
+def test_a_loss_that_is_not_finite_stops_all_and_names_the_samples_of_all(pair: Path) -> None:
+    for rank in range(2):
+        assert re.search(r"step \d: loss = nan.*toy-3\b", (pair / f"told_{rank}").read_text())
+
+
+def test_the_first_rank_alone_speaks(pair: Path) -> None:
+    told = [(pair / f"told_{rank}").read_text() for rank in range(2)]
+    assert [each.count("finished: ") for each in told] == [told[0].count("finished: "), 0] and "finished: " in told[0]
 
 
 def test_ranks_make_the_parts_of_the_batches_of_one(tmp_path: Path) -> None:

@@ -37,15 +37,23 @@ def joined(device: str) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or dist.is_initialized():
         yield
         return
-    if device == "auto" or device == "cuda":
+    if device in ("auto", "cuda"):
         _take_gpu()
     on_gpu = devices.pick(device).type == "cuda"
     wait = timedelta(seconds=float(os.environ.get("POLYSCENE_RANK_TIMEOUT", TIMEOUT)))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=wait)
+    _collect(_meet, "cpu:gloo,cuda:nccl" if on_gpu else "gloo", wait)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str, wait: timedelta) -> None:
+    """At a place of its own for every restart: where ranks have died, their addresses are left."""
+    store, place, ranks = next(dist.rendezvous("env://", timeout=wait))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"polyscene/{attempt}", store)
+    dist.init_process_group(backend, store=store, rank=place, world_size=ranks, timeout=wait)
 
 
 def _take_gpu() -> None:
