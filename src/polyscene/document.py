@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-DEEPEST = 100  # nesting
+DEEPEST = 40  # nesting
 LARGEST = 100_000  # nodes of YAML, those behind aliases counted each time
 LONGEST = 2_000_000  # characters of YAML: people write it
 

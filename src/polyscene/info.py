@@ -106,7 +106,14 @@ def read_header(file: Path) -> dict[str, Any]:
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """The same for people."""
+    """The same for people. ``BadFile`` where it is not what ``describe`` says of a network."""
+    try:
+        return _lines(found)
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        raise BadFile(f"{found['file']} does not say what network it is; take another copy") from None
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
     model, facts, count = found["model"], found["facts"], found["parameters"]
     told = [f"{found['file']}  ({found['bytes'] / 1e6:.1f} MB)", "", "tasks"]
     for task in model["tasks"]:

@@ -32,10 +32,17 @@ def read(text: str) -> Text:
         return found
     _note(node, (), found)
     if isinstance(data, dict):
-        found.data = data
+        found.data = _by_name(data)
     else:
         found.problems.append(Problem((), "should hold `key: value` lines", data))
     return found
+
+
+def _by_name(data: Any) -> Any:
+    """The same with keys that are words or whole numbers; YAML knows dates and nothing at all as keys, too."""
+    if isinstance(data, dict):
+        return {key if isinstance(key, str | int) else str(key): _by_name(item) for key, item in data.items()}
+    return [_by_name(item) for item in data] if isinstance(data, list) else data
 
 
 def _note(node: yaml.Node, place: Place, found: Text) -> None:
@@ -74,7 +81,7 @@ def override(text: Text, flags: Sequence[str]) -> None:
                 continue
             keys = ["training", last]
         try:
-            parsed = [document.from_yaml(value) for value in values]
+            parsed = [_by_name(document.from_yaml(value)) for value in values]
         except document.BadText:
             parsed = list(values)
         _set(text, keys, True if not parsed else parsed[0] if len(parsed) == 1 else parsed)

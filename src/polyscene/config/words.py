@@ -49,8 +49,8 @@ def _place(loc: Iterable[str | int], data: Any, kind: str) -> Place:
     place: Place = ()
     steps = list(loc)
     for step in steps:
-        inside = (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int))
-        if inside:
+        listed = isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if listed or (isinstance(data, dict) and step in data):
             place, data = (*place, step), data[step]
     return (*place, steps[-1]) if kind == "missing" else place
 

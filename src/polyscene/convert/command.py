@@ -115,7 +115,7 @@ def described(file: Path) -> dict[str, Any]:
         facts = json.loads(file.read_text(), object_hook=Facts)
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from None
     missing = [key for key in ("tasks", "channels") if not isinstance(facts, dict) or key not in facts]
     if missing:
@@ -125,8 +125,10 @@ def described(file: Path) -> dict[str, Any]:
     for key, kind in KINDS.items():
         if not isinstance(facts.get(key, kind()), kind):
             raise ValueError(f"{file}: {key} is a {kind.__name__}, got {facts[key]!r}")
-    if twice := [str(task) for task in facts["tasks"] if facts["tasks"].count(task) > 1]:
+    if strange := [task for task in facts["tasks"] if not isinstance(task, str)]:
+        raise ValueError(f"{file}: tasks: {strange[0]!r} is no name")
+    if twice := [task for task in facts["tasks"] if facts["tasks"].count(task) > 1]:
         raise ValueError(f"{file}: tasks: {twice[0]} is given twice")
-    if lost := [str(task) for task in facts["tasks"] if task not in facts["channels"]]:
+    if lost := [task for task in facts["tasks"] if task not in facts["channels"]]:
         raise ValueError(f"{file}: channels: {', '.join(lost)} missing")
     return Facts({key: facts[key] for key in KINDS if key in facts})

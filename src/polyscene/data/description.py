@@ -44,7 +44,7 @@ class Label(Strict):
     invalid: Number | None = None
     ignore: tuple[int, ...] = ()
     threshold: float | None = None
-    size: float | tuple[int, int] = 1.0
+    size: Annotated[float, Field(gt=0, lt=100)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 1.0
     optional: bool = False
     options: dict[str, Any] = {}
 
@@ -132,9 +132,16 @@ class Description(Strict):
             if "{id}" not in pattern:
                 raise ValueError(f"{where}: the pattern {pattern!r} lacks {{id}}, the frame's name")
         named = [(f"splits.{name}", part) for name, split in self.splits.items() for part in (split.folder, split.file)]
-        for where, inside in [*patterns.items(), *named, ("cameras", self.cameras)]:
-            if inside is not None and (inside.startswith(("/", "~")) or ".." in Path(inside).parts):
+        for where, inside in [*patterns.items(), *named, ("cameras", self.cameras), ("root", self.root)]:
+            if inside is None:
+                continue
+            parts = Path(inside).parts
+            if where != "root" and (inside.startswith(("/", "~")) or ".." in parts):
                 raise ValueError(f"{where}: {inside!r} leads out of the data set's folder; name that folder in `root`")
+            if "\0" in inside or any(len(part.encode()) > 255 for part in parts):
+                raise ValueError(f"{where}: {inside[:80]!r} can be no file's name")
+            if any("**" in part and part != "**" for part in parts):
+                raise ValueError(f"{where}: in {inside!r}, ** must stand alone between slashes")
         return self
 
 

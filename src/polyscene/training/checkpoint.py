@@ -84,7 +84,10 @@ def load_state(directory: Path) -> dict[str, Any]:
         document = from_json((directory / TREE).read_bytes())
         if not isinstance(document, dict) or document.get("format") != "polyscene training state 1":
             raise BadCheckpoint(f"{directory / TREE} is not a training state of this version")
-        return _join(document["tree"], load_file(directory / TENSORS))
+        tree = _join(document["tree"], load_file(directory / TENSORS))
+        if not isinstance(tree, dict):
+            raise BadCheckpoint(f"{directory / TREE} holds no state; {_remedy(directory)}")
+        return tree
     except BadCheckpoint:
         raise
     except FileNotFoundError as error:
