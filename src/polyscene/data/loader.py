@@ -136,7 +136,7 @@ class Loader:
                 raise
             self.bad[error.file] = str(error)
             return None
-        except Exception as error:
+        except BaseException as error:  # in a thread: a SystemExit there would end the run without a word
             raise LoadError(f"{self.dataset.name}, sample {index}: {type(error).__name__}: {error}") from error
 
 
