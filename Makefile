@@ -1,11 +1,11 @@
-# make demo | starter | docs | test | check     Everything happens in .venv, which is made on first use.
+# make demo | starter | docs | test | check | licences | constraints     Everything happens in .venv, which is made on first use.
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo starter docs test check install
+.PHONY: demo starter docs test check licences constraints install
 install: $(STAMP)
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,3 +28,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+licences: install # of all that comes with the package; fails on what is copyleft or forbids commercial use
+	$(BIN)/python .ci/licences.py
+
+constraints: install # the versions that are installed here
+	$(BIN)/python .ci/licences.py --constraints constraints.txt
