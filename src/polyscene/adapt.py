@@ -54,7 +54,7 @@ def run(file: Path, overrides: Sequence[str] = (), console: Console | None = Non
     from rich.console import Console as Screen
 
     from polyscene.data import sources
-    from polyscene.training import loop, tasks
+    from polyscene.training import distributed, loop, tasks
 
     for source in (*config.data.target.values(), *config.data.evaluate.values()):
         sources.make(source.dataset)  # what is not there is told before anything is rendered
@@ -62,7 +62,7 @@ def run(file: Path, overrides: Sequence[str] = (), console: Console | None = Non
     console = console or Screen()
     out = loop.train(config, console)
     start = config.training.init
-    if not isinstance(start, str):
+    if not isinstance(start, str) or not distributed.first():
         return out
     for line in gained(config, start, out):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

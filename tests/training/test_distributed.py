@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from polyscene.config import Config
 from polyscene.data.loader import Loader
+from polyscene.training import distributed
 from polyscene.training.checkpoint import load_state
 from polyscene.training.records import read
 
@@ -203,6 +204,13 @@ def test_ranks_make_the_parts_of_the_batches_of_one(tmp_path: Path) -> None:
     assert [len(each) for each in parts] == [len(one)] * 2
     shown = [[name for batch in one.once((rank, 2)) for name in batch.meta] for rank in range(2)]
     assert sorted(shown[0] + shown[1]) == sorted({*shown[0], *shown[1]}) and sum(map(len, shown)) == len(data)
+
+
+def test_a_rank_knows_its_place_after_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distributed.first() and distributed.count() == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert not distributed.first() and distributed.count() == 1
 
 
 def test_the_directory_holds_the_batch_of_all_ranks(pair: Path) -> None:

@@ -34,7 +34,7 @@ class RankFailed(ConnectionError):
 def joined(device: str) -> Iterator[None]:
     """Inside, this process is one of those that ``torchrun`` has started: gloo between CPUs, nccl between GPUs, of
     which each rank takes that of its local number. Nothing where it was started alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or dist.is_initialized():
+    if not _launched() or dist.is_initialized():
         yield
         return
     if device in ("auto", "cuda"):
@@ -46,6 +46,10 @@ def joined(device: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _launched() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def _meet(backend: str, wait: timedelta) -> None:
@@ -70,7 +74,10 @@ def count() -> int:
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    """Which of them this is, also before and after they are joined."""
+    if dist.is_initialized():
+        return dist.get_rank()
+    return int(os.environ["RANK"]) if _launched() else 0
 
 
 def first() -> bool:
