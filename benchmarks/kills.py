@@ -32,18 +32,18 @@ from polyscene.data.rooms.dataset import Rooms
 from polyscene.training import records
 from polyscene.training.loop import train
 
-STEPS = 24
+STEPS = [24]  # of a run; what the forks find here
 CLOCK = ("images/s", "waited")
 Work = Callable[[Path], object]
 
 
 def training(out: Path) -> None:
-    train(toy.config(out, steps=STEPS, checkpoint_every=2, evaluate_every=12, ema=0.9), quiet())
+    train(toy.config(out, steps=STEPS[0], checkpoint_every=2, evaluate_every=STEPS[0] // 2, ema=0.9), quiet())
 
 
 def adaptation(out: Path) -> None:
     """A student, its teacher, and batches without labels."""
-    plain = toy.config(out, evaluate=False, steps=STEPS, checkpoint_every=2, ema=0.9)
+    plain = toy.config(out, evaluate=False, steps=STEPS[0], checkpoint_every=2, ema=0.9)
     train(toy.with_target(plain, {"name": "self_training"}), quiet())
 
 
@@ -147,8 +147,10 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=3, help="kills a run at most")
     parser.add_argument("--work", choices=[*WORKS], nargs="+", default=[*WORKS])
     parser.add_argument("--minutes", type=float, default=60.0, help="altogether at most; a run under way is ended")
+    parser.add_argument("--steps", type=int, default=STEPS[0], help="of training and adaptation")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    STEPS[0] = options.steps
     rng, rows = random.Random(options.seed), []
     until = time.monotonic() + 60 * options.minutes
     for number, name in enumerate(options.work):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks import fuzz_doors
 
-INPUTS = dict.fromkeys(fuzz_doors.DOORS, 300) | {"weights": 100, "configs": 100}  # those that build and look up much
+INPUTS = dict.fromkeys(fuzz_doors.DOORS, 200) | {"weights": 60, "configs": 60}  # those that build and look up much
 
 
 @pytest.mark.parametrize("door", fuzz_doors.DOORS)

@@ -12,7 +12,7 @@ from tests.faults.disk import ROOT
 
 def test_killed_training_and_adaptation_end_alike() -> None:
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    words = ["--kills", "2", "--each", "2", "--work", "training", "adaptation"]
+    words = ["--kills", "2", "--each", "2", "--steps", "8", "--work", "training", "adaptation"]
     done = subprocess.run(
         [sys.executable, "benchmarks/kills.py", *words],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300,
