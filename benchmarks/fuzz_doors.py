@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 import yaml
+from benchmarks._damage import scrambled
 from PIL import Image
 from safetensors.torch import save as to_bytes
 from starlette.responses import PlainTextResponse
@@ -52,15 +53,6 @@ from polyscene.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 10.0  # seconds of CPU time
-EXTREMES = (
-    b"\0\0\0\0",
-    b"\xff\xff\xff\xff",
-    b"\x7f\xff\xff\xff",
-    b"\xff\xff\xff\x7f",
-    b"\0\0\0\x01",
-    b"../../",
-    b"%00",
-)
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 1, 3, 0.5, 1e308, float("inf"), float("nan"), 2**31, 2**63, 10**30, "", "x", "x" * 3000,
     "\0", "💥", "../../../etc/passwd", "/etc/passwd", "~/x", "/dev/zero", "${HOME}", "${NO_SUCH_THING}",
@@ -77,30 +69,6 @@ TOKENS = (
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
-def scrambled(whole: bytes, rng: random.Random) -> bytes:
-    """One to six changes of bytes, half of them among the first, where headers are."""
-    data = bytearray(whole)
-    for _ in range(rng.randint(1, 6)):
-        place = rng.randrange(min(64, len(data)) if rng.random() < 0.5 else len(data))
-        match rng.randrange(6):
-            case 0:
-                data[place] ^= 1 << rng.randrange(8)
-            case 1:
-                data[place] = rng.randrange(256)
-            case 2:
-                extreme = rng.choice(EXTREMES)
-                data[place : place + len(extreme)] = extreme
-            case 3:
-                del data[place : place + rng.randint(1, 64)]
-            case 4:
-                data[place:place] = data[place : place + rng.randint(1, 64)]
-            case 5:
-                del data[max(place, 1) :]
-        if not data:
-            return b""
-    return bytes(data)
-
-
 def rewritten(text: str, rng: random.Random) -> str:
     """Lines lost, doubled and moved, and signs that mean something put anywhere."""
     lines = text.splitlines(keepends=True)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.data import test_cityscapes as cityscapes
-from tests.data import test_synthia as synthia
-from tests.data import test_virtual_kitti2 as virtual_kitti2
+from tests.data.archives import driving
 from tests.data.streets import noise, save
 
 from polyscene.config import Config, check, load
@@ -30,12 +29,7 @@ SMALL = ["--data.size", "[32, 64]", "--data.workers", "0", "--model.pretrained",
 @pytest.fixture(scope="module", autouse=True)
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     root = tmp_path_factory.mktemp("archives")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("POLYSCENE_CACHE", str(root / "cache"))
-        for module in (cityscapes, synthia, virtual_kitti2):
-            name = module.__name__.rpartition("test_")[2]
-            module.make(root / name)
-            environment.setenv(f"POLYSCENE_{name.upper()}", str(root / name))
+    with driving(root):
         for number in range(16, 24):
             frame = f"train/zurich/zurich_000003_{number:06d}_leftImg8bit.png"
             save(root / "cityscapes" / "leftImg8bit_sequence" / frame, noise(number))

@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.data import test_cityscapes as cityscapes
-from tests.data import test_synthia as synthia
-from tests.data import test_virtual_kitti2 as virtual_kitti2
+from tests.data.archives import driving
 
 from polyscene import tables
 from polyscene.config import check, load
@@ -44,13 +42,7 @@ def runner() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    root = tmp_path_factory.mktemp("archives")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("POLYSCENE_CACHE", str(root / "cache"))
-        for module in (cityscapes, synthia, virtual_kitti2):
-            name = module.__name__.rpartition("test_")[2]
-            module.make(root / name)
-            environment.setenv(f"POLYSCENE_{name.upper()}", str(root / name))
+    with driving(tmp_path_factory.mktemp("archives")):
         yield
 
 
