@@ -15,8 +15,10 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
-from _damage import scrambled
+from benchmarks._damage import scrambled
 from PIL import Image
 
 from polyscene import pictures
