@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,13 @@ import pytest
 import torch
 
 import polyscene
+from polyscene.cli import main
+from polyscene.data import rendered
 from polyscene.data.base import BadSample
 from polyscene.data.rooms.dataset import RenderError, Rooms
 from polyscene.data.rooms.record import Recipe
+from polyscene.lock import Held, held
+from polyscene.shard import Shard
 
 SIZE = (24, 32)
 
@@ -128,6 +134,49 @@ def test_one_killed_another_resumes_and_ends_alike(rooms: Rooms, tmp_path: Path)
     assert len(ours) == 3 and files(rooms.folder).items() <= ours.items()
     assert all((folder / name).stat().st_mtime_ns == when for name, when in finished.items())
     assert not left.exists()
+
+
+def test_three_machines_render_what_one_does(rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into folders of their own, or at once into one, whose lock none has alone."""
+
+    def here(recipe: Recipe, folder: Path, todo: queue.SimpleQueue[int], advance: Callable[[], None]) -> None:
+        while not todo.empty():  # workers need seconds to start
+            recipe.write(folder, todo.get())
+
+    monkeypatch.setattr(rendered, "_serve", here)
+    alone = {}
+    for number in (1, 2, 3):
+        made = Rooms(2, 2, SIZE, root=tmp_path / str(number), workers=1)
+        made.prepare(Shard(number, 3))
+        assert len(files(made.folder)) == int(number < 3)
+        alone |= files(made.folder)
+    assert alone == files(rooms.folder)
+    shared = Rooms(2, 2, SIZE, root=tmp_path / "shared", workers=1)
+    shared.folder.mkdir(parents=True)
+    old, others = shared.folder / "00000001.9.part", shared.folder / "00000000.9.part"
+    old.touch(), others.touch()
+    with held(shared.folder / "lock", shared=True), held(shared.folder / "lock.00001-of-00002"):
+        status = main(["data", "render", "rooms", "--scenes", "2", "--size", *map(str, SIZE), "--shard", "2/2",
+                       "--root", str(tmp_path / "shared"), "--workers", "1"])  # fmt: skip
+    assert status == 0 and list(files(shared.folder)) == ["00000001.room"]
+    assert others.exists() and not old.exists(), "what another machine writes is left alone"
+    with pytest.raises(Held), held(shared.folder / "lock", shared=True), held(shared.folder / "lock"):
+        pass
+    shared.prepare(Shard(1, 2))
+    assert files(shared.folder) == files(rooms.folder)
+
+
+def test_shards_are_counted_from_one() -> None:
+    assert [list(Shard(index, 3).of(range(7))) for index in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    keys = [f"place/{number}" for number in range(1000)]
+    held_by = [sum(Shard(index, 4).has(key) for index in (1, 2, 3, 4)) for key in keys]
+    assert set(held_by) == {1} and 200 < sum(Shard(2, 4).has(key) for key in keys) < 300
+    for wrong in ("0/4", "5/4", "0/0"):
+        with pytest.raises(ValueError, match="counted from 1"):
+            Shard.parse(wrong)
+    for wrong in ("1", "a/b", "-1/4", "1/2/3", "1/٣٣٣٣٣٣٣٣٣٣"):
+        with pytest.raises(ValueError, match="as in 3/8"):
+            Shard.parse(wrong)
 
 
 def test_a_path_is_cut_into_samples(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def render(
     quality: Literal["fast", "high"] = "fast",
     root: Path | None = None,
     workers: int | None = None,
+    shard: Annotated[str | None, arg(metavar="I/N")] = None,
 ) -> int:
     """Render rooms or streets into the cache; does only what is not there yet.
 
@@ -70,12 +71,16 @@ def render(
         quality: of light and shadow; geometry and labels are the same.
         root: instead of the cache folder.
         workers: processes; all cores by default.
+        shard: only this machine's part of the scenes, counted from 1: 1/8 to 8/8, or
+            $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT of an array of 1-8. All may share one folder.
     """
     from polyscene import parts
+    from polyscene.shard import Shard
 
+    part = None if shard is None else Shard.parse(shard)
     made: Any = parts.load(DATASETS, data, "data set")
     dataset = made(scenes, views, size, seed, split, quality=quality, root=root, workers=workers)
-    dataset.prepare()
+    dataset.prepare(part)
     print(dataset.folder)
     return 0
 

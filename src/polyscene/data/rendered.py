@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import queue
@@ -10,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -20,10 +19,11 @@ import torch
 from torch import Tensor
 
 import polyscene
-from polyscene import cores
+from polyscene import cores, lock
 from polyscene.data.base import BadSample, Dataset
 from polyscene.data.cache import cache_folder
 from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe
+from polyscene.shard import Shard
 from polyscene.tasks import Task
 from polyscene.types import Camera, Sample, Target
 
@@ -78,20 +78,23 @@ class Rendered(Dataset):
     def __len__(self) -> int:
         return len(self.numbers) * self.windows
 
-    def prepare(self) -> None:
-        """Renders what is not there yet. May be killed at any moment and run by several processes at once."""
-        if not self._missing():
+    def prepare(self, shard: Shard | None = None) -> None:
+        """Renders what is not there yet, or one machine's ``shard`` of the scenes. May be killed at any moment and run
+        by several processes at once: shards of one folder work beside each other, whoever wants the same waits."""
+        numbers = self.numbers if shard is None else shard.of(self.numbers)
+        if not self._missing(numbers):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / "lock", self.name):
+        with _locked(self.folder, shard, self.name):
             for part in self.folder.glob("*.part"):
-                part.unlink()
+                if shard is None or int(part.name.partition(".")[0]) in numbers:
+                    part.unlink()
             (self.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=2))
-            if missing := self._missing():
+            if missing := self._missing(numbers):
                 _render(self.name, self.recipe, self.folder, missing, self.workers)
 
-    def _missing(self) -> list[int]:
-        return [number for number in self.numbers if not self.recipe.done(self.folder, number)]
+    def _missing(self, numbers: Iterable[int]) -> list[int]:
+        return [number for number in numbers if not self.recipe.done(self.folder, number)]
 
     def read(self, index: int) -> Sample:
         records, size = self.records(index), self.recipe.size
@@ -147,14 +150,20 @@ def _bits(packed: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """One process at a time; the system frees the lock of a process that dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{name}: another process is rendering these scenes; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(folder: Path, shard: Shard | None, name: str) -> Iterator[None]:
+    """One process a shard at a time; who renders all is alone."""
+    with ExitStack() as stack:
+
+        def take(file: Path, shared: bool) -> None:
+            try:
+                stack.enter_context(lock.held(file, shared))
+            except lock.Held:
+                print(f"{name}: another process is rendering these scenes; waiting for it", file=sys.stderr)
+                stack.enter_context(lock.held(file, shared, wait=True))
+
+        take(folder / "lock", shard is not None)
+        if shard is not None:
+            take(folder / f"lock.{shard.name}", False)
         yield
 
 

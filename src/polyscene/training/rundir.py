@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from polyscene import document
+from polyscene import document, lock
 from polyscene.config import Config
 
 HARMLESS = (  # what may differ when a run is resumed: none of it changes the weights
@@ -39,17 +37,11 @@ def directory(config: Config) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """``Refused`` while another process holds it. A killed process holds nothing."""
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise Refused(f"{path} is being written by another run (process {holder}); wait or give --out") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    try:
+        with lock.held(path / ".lock"):
+            yield
+    except lock.Held as holder:
+        raise Refused(f"{path} is being written by another run (process {holder}); wait or give --out") from None
 
 
 def claim(path: Path, config: Config) -> None:
