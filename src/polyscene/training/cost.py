@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -51,9 +51,14 @@ def measure(config: Config) -> Cost:
 
 def count(config: Config) -> tuple[int, float]:
     """Parameters, and 1e9 multiply-adds of one picture; without memory."""
+    return counted(lambda: _build(config, tasks.choose(config)), config.data.size)
+
+
+def counted(build: Callable[[], MultiTaskModel], size: tuple[int, int]) -> tuple[int, float]:
+    """The same of the network that ``build`` makes."""
     with torch.device("meta"):
-        model = _build(config, tasks.choose(config)).eval()
-        image = torch.empty(1, 1, 3, *config.data.size)
+        model = build().eval()
+        image = torch.empty(1, 1, 3, *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() / 2e9
