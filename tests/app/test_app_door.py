@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from polyscene.app import door
 from polyscene.app.door import Door
@@ -80,3 +80,29 @@ def test_pages_of_other_sites_are_turned_away(headers: dict[str, str], status: i
             return (await client.post("/see", content=b"picture", headers=headers)).status_code
 
     assert asyncio.run(visit()) == status
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1:7860", 200),
+        ("127.0.0.1", "localhost:7860", 200),
+        ("::1", "[::1]:7860", 200),
+        ("127.0.0.1", "other.example:7860", 421),
+        ("127.0.0.1", "192.168.0.9", 421),
+        ("127.0.0.1", "[", 421),
+        ("192.168.0.9", "scenes.example:7860", 200),
+    ],
+)
+def test_a_site_that_took_our_address_is_turned_away(server: str, host: str, status: int) -> None:
+    said: list[Message] = []
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", host.encode())], "query_string": b""}
+    asyncio.run(Door(answering, Limits())({**scope, "server": (server, 7860)}, receive, send))
+    assert said[0]["status"] == status

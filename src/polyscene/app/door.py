@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,6 +86,8 @@ class Door:
             return refused(405, "only GET and POST are answered")
         if not OPEN.fullmatch(scope["path"]):
             return refused(404, "there is nothing at this address")
+        if _renamed(scope):
+            return refused(421, "this page is served to this machine alone: http://127.0.0.1; --host opens it to others")
         if scope["method"] == "POST":
             if _foreign(Headers(scope=scope)):
                 return refused(403, "another site's page may not send pictures here")
@@ -135,6 +138,25 @@ def _foreign(headers: Headers) -> bool:
         return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
     except ValueError:  # no address
         return True
+
+
+def _renamed(scope: Scope) -> bool:
+    """Whether this machine was reached over its loopback by another name: a site may give its own name our address, and
+    its pages would then count as ours."""
+    if not _loopback((scope.get("server") or ("",))[0]):
+        return False
+    try:
+        name = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
+    except ValueError:
+        return True
+    return name != "localhost" and not name.endswith(".localhost") and not _loopback(name)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _plain(body: bytes) -> bool:
