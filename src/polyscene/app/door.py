@@ -87,7 +87,7 @@ class Door:
         if not OPEN.fullmatch(scope["path"]):
             return refused(404, "there is nothing at this address")
         if _renamed(scope):
-            return refused(421, "this page is served to this machine alone: http://127.0.0.1; --host opens it to others")
+            return refused(421, "this page is for this machine alone, at http://127.0.0.1; --host opens it to others")
         if scope["method"] == "POST":
             if _foreign(Headers(scope=scope)):
                 return refused(403, "another site's page may not send pictures here")
