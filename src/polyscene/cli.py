@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -121,6 +121,8 @@ def predict(
     cameras: Path | None = None,
     webcam: int | None = None,
     frames: int | None = None,
+    shard: Annotated[str | None, arg(metavar="I/N")] = None,
+    retry: bool = False,
     device: str = "auto",
 ) -> int:
     """Look at pictures: a panel, the arrays (.npz) and a coloured surface (.glb) of each; of films, a film of panels.
@@ -139,8 +141,14 @@ def predict(
         cameras: a cameras.json of the pictures: a network with a neck sees neighbours together.
         webcam: number of a webcam to watch, until Ctrl-C.
         frames: of a film or webcam at most.
+        shard: only this machine's part of the inputs, counted from 1: 1/8 to 8/8, or
+            $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT of an array of 1-8; all may share OUT. OUT/manifest tells what
+            became of each input, and the same command again goes on where it was; 1/1 does so on one machine.
+        retry: with --shard, try again what failed before.
         device: auto, cpu, cuda...
     """
+    if retry and shard is None:
+        raise ValueError("--retry goes with --shard; without, everything is done again")
     given = [*inputs, *([] if webcam is None else [f"webcam:{webcam}"])]
     if not given:
         raise ValueError("no input is given; name pictures, films, or folders of them")
@@ -148,13 +156,17 @@ def predict(
     missing = [name for name in named if not Path(name).exists()]
     if missing:
         raise FileNotFoundError(f"no such picture or folder: {', '.join(missing)}")
-    from polyscene.predict import predict_paths
+    from polyscene.predict import predict_paths, predict_shard
+    from polyscene.shard import Shard
 
     kinds = None if write is None else [kind.strip() for kind in write.split(",") if kind.strip()]
-    return predict_paths(
-        given, out, weights, device, write=kinds, tasks=tasks, size=size, tiles=tiles, batch=batch, focal=focal,
-        cameras=cameras, frames=frames,
-    ).exit_code  # fmt: skip
+    how: dict[str, Any] = {
+        "write": kinds, "tasks": tasks, "size": size, "tiles": tiles, "batch": batch, "focal": focal,
+        "cameras": cameras, "frames": frames,
+    }  # fmt: skip
+    if shard is None:
+        return predict_paths(given, out, weights, device, **how).exit_code
+    return predict_shard(given, out, Shard.parse(shard), weights, device, retry=retry, **how).exit_code
 
 
 def app(

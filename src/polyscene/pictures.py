@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -68,48 +69,94 @@ def read(source: Source) -> Picture:
 def find(
     inputs: Iterable[str | Path], leave_out: Path | None = None, suffixes: Collection[str] = SUFFIXES
 ) -> list[tuple[Path, Path]]:
+    """All that ``walk`` finds, each file once, with the name it has below the input it was found in, suffix dropped
+    unless two files would then share the name."""
+    once: dict[str, tuple[Path, str]] = {}
+    for root, name in walk(inputs, leave_out, suffixes):
+        path = Path(root, name)
+        once.setdefault(os.path.realpath(path), (path, name))
+    other = renamed([name for _, name in once.values()])
+    return [(path, Path(other.get(place) or bare(name))) for place, (path, name) in enumerate(once.values())]
+
+
+def walk(
+    inputs: Iterable[str | Path], leave_out: Path | None = None, suffixes: Collection[str] = SUFFIXES
+) -> Iterator[tuple[str, str]]:
     """Files with one of ``suffixes`` below ``inputs`` (files, folders searched through, or patterns such as
-    ``shots/**/left_*.jpg``), each with the name it has below the input it was found in, suffix dropped unless two files
-    would then share the name. A file given by name is kept whatever its suffix; hidden files and what lies in the
-    folder ``leave_out`` are not looked at. ``FileNotFoundError`` names a missing input."""
-    found: list[tuple[Path, Path]] = []
-    for entry in inputs:
-        path = Path(entry)
-        if path.is_dir():
-            found += _below(path, path.rglob("*"), leave_out, suffixes)
-        elif path.exists():
-            found.append((path, Path(path.name)))
-        elif WILD & set(str(entry)):
-            matches = map(Path, glob.glob(str(entry), recursive=True))
-            found += _below(_fixed(path), matches, leave_out, suffixes)
+    ``shots/**/left_*.jpg``), as the folder that each was looked for in and its name below that; sorted within each
+    input, with never more than one folder's names in memory. A file given by name is kept whatever its suffix; hidden
+    files and what lies in the folder ``leave_out`` are not looked at. ``FileNotFoundError`` names a missing input."""
+    hidden = None if leave_out is None else os.path.realpath(leave_out)
+    for entry in map(str, inputs):
+        if os.path.isdir(entry):
+            if hidden is None or not _within(os.path.realpath(entry), hidden):
+                for name in _below(entry, "", hidden, suffixes):
+                    yield entry, name
+        elif os.path.exists(entry):
+            yield os.path.split(entry)
+        elif WILD & set(entry):
+            fixed = str(_fixed(Path(entry)))
+            for match in sorted(glob.iglob(entry, recursive=True), key=lambda match: match.split(os.sep)):
+                if _wanted(os.path.basename(match), suffixes) and os.path.isfile(match):
+                    if hidden is None or not _within(os.path.realpath(match), hidden):
+                        yield fixed, os.path.relpath(match, fixed)
         else:
             raise FileNotFoundError(f"{entry}: no such file or folder")
-    once: dict[Path, tuple[Path, Path]] = {}
-    for path, name in found:
-        once.setdefault(path.resolve(), (path, name))
-    taken = Counter(name.with_suffix("") for _, name in once.values())
-    named: list[tuple[Path, Path]] = []
-    used: set[Path] = set()
-    for path, name in once.values():
-        stem = name.with_suffix("") if taken[name.with_suffix("")] == 1 else name.with_name(name.name.replace(".", "_"))
+
+
+def bare(name: str) -> str:
+    """Without its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def renamed(names: Sequence[str]) -> dict[int, str]:
+    """What those are called that share their name without suffix, by their places among ``names``: the suffix joined
+    to it by "_", and a number where that is taken, too."""
+    marks = np.fromiter((mark(bare(name)) for name in names), np.uint64, len(names))
+    plain, counts = np.unique(marks, return_counts=True)
+    shared = set(plain[counts > 1].tolist())
+    own, used = set() if not shared else set(plain[counts == 1].tolist()), set[str]()
+    given: dict[int, str] = {}
+    for place in np.flatnonzero(np.isin(marks, plain[counts > 1])).tolist():
+        folder, file = os.path.split(names[place])
+        stem = os.path.join(folder, file.replace(".", "_"))
         unique, count = stem, 1
-        while unique in used:
+        while unique in used or mark(unique) in own:
             count += 1
-            unique = stem.with_name(f"{stem.name}_{count}")
+            unique = f"{stem}_{count}"
         used.add(unique)
-        named.append((path, unique))
-    return named
+        given[place] = unique
+    return given
 
 
-def _below(
-    folder: Path, files: Iterable[Path], leave_out: Path | None, suffixes: Collection[str]
-) -> list[tuple[Path, Path]]:
-    kept = []
-    for path in sorted(files):
-        wanted = path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-        if wanted and (leave_out is None or leave_out.resolve() not in path.resolve().parents):
-            kept.append((path, path.relative_to(folder)))
-    return kept
+def mark(text: str) -> int:
+    """64 bits in place of a text: of a million, two are alike once in 37 million times."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
+
+
+def _below(root: str, inside: str, hidden: str | None, suffixes: Collection[str]) -> Iterator[str]:
+    """Of a folder ``inside`` another."""
+    try:
+        with os.scandir(os.path.join(root, inside)) as entries:
+            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except PermissionError:  # a folder of somebody else's among ours
+        return
+    for name, folder in found:
+        place = os.path.join(inside, name)
+        path = os.path.join(root, place)
+        if not folder:
+            if _wanted(name, suffixes) and os.path.isfile(path):
+                yield place
+        elif hidden is None or os.path.realpath(path) != hidden:
+            yield from _below(root, place, hidden, suffixes)
+
+
+def _wanted(name: str, suffixes: Collection[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _fixed(pattern: Path) -> Path:

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from polyscene import panels, parts, pointcloud, tasks
+from polyscene import atomic, panels, parts, pointcloud, tasks
 from polyscene.pointcloud import Cloud, Points
 from polyscene.tasks import Task
 from polyscene.tasks.png import as_png
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ENDLESS = {"sky"}  # classes without a surface
 Origin = Literal["known", "EXIF", "assumed"]
 KINDS = ("panels", "npz", "glb")
+ENDINGS = {"panels": "panel.png", "npz": "npz", "glb": "glb"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,8 @@ class Scene:
     def save(self, stem: str | Path, write: Sequence[str] = KINDS) -> list[Path]:
         """The kinds of file in ``write``: ``panels``, ``STEM.panel.png``; ``npz``, all values, see ``load``; ``glb``,
         with depth, a coloured surface in glTF's axes (y up); and by the name of a task ``STEM.TASK.png``, its value in
-        8 or 16 bits (class ids, millimetres..., see ``tasks.png.as_png``). Returns the files written."""
+        8 or 16 bits (class ids, millimetres..., see ``tasks.png.as_png``). Returns the files written, each of which is
+        there whole or not at all."""
         stem = Path(stem)
         stem.parent.mkdir(parents=True, exist_ok=True)
         writers = {"panels": self._save_panel, "npz": self._save_arrays, "glb": self._save_surface}
@@ -133,16 +135,18 @@ class Scene:
         for kind in write:
             if kind not in known:
                 raise ValueError(parts.unknown(kind, known, "kind of file"))
-        written = [writers[kind](stem) if kind in writers else self._save_value(stem, kind) for kind in write]
+        written = [
+            writers[kind](file_of(stem, kind)) if kind in writers else self._save_value(file_of(stem, kind), kind)
+            for kind in write
+        ]
         return [path for path in written if path]
 
-    def _save_panel(self, stem: Path) -> Path:
-        path = stem.with_name(stem.name + ".panel.png")
-        self.draw().save(path, compress_level=1)
+    def _save_panel(self, path: Path) -> Path:
+        with atomic.whole(path) as part:
+            self.draw().save(part, "PNG", compress_level=1)
         return path
 
-    def _save_arrays(self, stem: Path) -> Path:
-        path = stem.with_name(stem.name + ".npz")
+    def _save_arrays(self, path: Path) -> Path:
         about = {
             "name": self.name,
             "camera": self.camera,
@@ -152,22 +156,23 @@ class Scene:
         stored: dict[str, Any] = {"image": self.image, "intrinsics": self.intrinsics, "about": json.dumps(about)}
         if self.pose is not None:
             stored["pose"] = self.pose
-        np.savez_compressed(path, **stored, **dict[str, Any](self.values))
+        with atomic.whole(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **stored, **dict[str, Any](self.values))
         return path
 
-    def _save_surface(self, stem: Path) -> Path | None:
+    def _save_surface(self, path: Path) -> Path | None:
         if "depth" not in self.values:
             return None
         mesh = pointcloud.mesh(self.reach, self.intrinsics, self.image)
         if not len(mesh.faces):  # nothing but jumps, or a line of pixels
             return None
-        path = stem.with_name(stem.name + ".glb")
-        mesh.export(path)
+        with atomic.whole(path) as part:
+            mesh.export(part, file_type="glb")
         return path
 
-    def _save_value(self, stem: Path, task: str) -> Path:
-        path = stem.with_name(f"{stem.name}.{task}.png")
-        Image.fromarray(as_png(self.tasks[task], self.values[task])).save(path, compress_level=1)
+    def _save_value(self, path: Path, task: str) -> Path:
+        with atomic.whole(path) as part:
+            Image.fromarray(as_png(self.tasks[task], self.values[task])).save(part, "PNG", compress_level=1)
         return path
 
     @classmethod
@@ -193,3 +198,8 @@ class Scene:
         self.draw().save(buffer, "webp", quality=88)
         data = base64.b64encode(buffer.getvalue()).decode()
         return f'<img alt="{html.escape(repr(self))}" style="max-width:100%" src="data:image/webp;base64,{data}">'
+
+
+def file_of(stem: Path, kind: str) -> Path:
+    """Where ``Scene.save`` writes a kind of file."""
+    return stem.with_name(f"{stem.name}.{ENDINGS.get(kind, f'{kind}.png')}")

@@ -1,5 +1,6 @@
 """Films and webcams: frames in, a film of panels out."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from polyscene import cli
-from polyscene.predict import Predictor, predict_paths, video
+from polyscene.predict import Manifest, Predictor, predict_paths, predict_shard, video
 from polyscene.scene import Scene
+from polyscene.shard import Shard
 
 COUNT = 10
 
@@ -63,6 +65,29 @@ def test_of_a_film_with_a_broken_tail_the_rest_is_kept(
     kept = len(frames(tmp_path / "out" / "walk.panels.mp4"))
     assert 3 <= kept < COUNT and outcome.exit_code == 1 and outcome.written
     assert f"{film}: breaks off after {kept} of {COUNT} frames, which are kept" in capsys.readouterr().out
+
+
+def test_a_film_of_a_shard_is_taken_up_where_it_was_left(film: Path, predictor: Predictor, tmp_path: Path) -> None:
+    def go(**how: bool) -> Manifest:
+        return predict_shard([film], out, Shard(1, 1), predictor, write=["panels", "depth"], frames=3, **how)  # type: ignore[arg-type]
+
+    out = tmp_path / "out"
+    assert go().written == 1
+    whole, (told,) = out / "walk.panels.mp4", (out / "manifest").glob("*.jsonl")
+    (line,) = map(json.loads, told.read_text().splitlines())
+    assert line["files"] == ["walk.panels.mp4", *(f"walk/{number:06d}.depth.png" for number in range(3))]
+    told.write_text("")
+    assert go().found == 1
+    told.write_text("")
+    before = (out / "walk" / "000000.depth.png").stat()
+    (out / "walk" / "000002.depth.png").unlink(), whole.unlink()
+    assert go().written == 1 and whole.exists() and (out / "walk" / "000002.depth.png").exists()
+    after = (out / "walk" / "000000.depth.png").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns), "nothing is written twice"
+    film.write_bytes(film.read_bytes()[:6000])
+    broken = predict_shard([film], tmp_path / "other", Shard(1, 1), predictor)
+    (line,) = map(json.loads, next((tmp_path / "other" / "manifest").glob("*.jsonl")).read_text().splitlines())
+    assert broken.exit_code == 2 and line["outcome"] == "failed" and "convert it" in line["error"]
 
 
 def test_a_film_that_is_none(tmp_path: Path, predictor: Predictor, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from polyscene.model import MultiTaskModel, create_model
-from polyscene.predict import Predictor, predict_paths
+from polyscene.predict import Predictor, predict_paths, predict_shard
 from polyscene.predict.predictor import nearest
 from polyscene.scene import Scene
+from polyscene.shard import Shard
 from polyscene.tasks import Depth, SemanticSegmentation
 from polyscene.types import Camera
 
@@ -104,6 +105,30 @@ def test_a_folder_with_cameras(predictor: Predictor, views: list[np.ndarray], tm
     assert scene.camera == "known" and scene.pose is not None and (scene.pose == POSES[0]).all()
     together = predictor([views[0], views[3]], K, [POSES[0], POSES[3]])[0]
     np.testing.assert_allclose(scene.depth, together.depth, rtol=1e-4)
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(
+    predictor: Predictor, views: list[np.ndarray], tmp_path: Path
+) -> None:
+    for place, view in zip(("left/0", "right/0", "left/1", "right/1"), views, strict=False):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        Image.fromarray(view).save(tmp_path / f"{place}.png")
+    file = cameras(tmp_path / "cameras.json", ["0", "1"])
+    with pytest.raises(ValueError, match=r"frame 0 may be .*left/0.png or .*right/0.png; give one of them"):
+        predict_paths([tmp_path], tmp_path / "out", predictor, write=["npz"], cameras=file)
+    file = cameras(tmp_path / "cameras.json", ["left/0", "right/0", "left/1", "right/1"])
+    whole = predict_paths([tmp_path], tmp_path / "out", predictor, write=["npz"], cameras=file)
+    assert not whole.failed and len(whole.written) == 4
+    for place, pose in zip(("left/0", "right/0"), POSES, strict=False):
+        scene = Scene.load(tmp_path / "out" / f"{place}.npz")
+        assert scene.pose is not None and (scene.pose == pose).all()
+    for number in (1, 2, 3):
+        predict_shard([tmp_path / "left", tmp_path / "right"], tmp_path / "shards", Shard(number, 3), predictor,
+                      write=["npz"], cameras=file)  # fmt: skip
+    made = {path.name: path.read_bytes() for path in (tmp_path / "shards").glob("*.npz")}
+    other = {path.name for path in (tmp_path / "out").rglob("*.npz")}
+    assert len(made) == 4 and other == {"0.npz", "1.npz"}
+    assert made["0_png.npz"] == (tmp_path / "out" / "left" / "0.npz").read_bytes(), "neighbours are of all shards"
 
 
 def test_a_film_with_cameras_is_seen_frame_after_frame(

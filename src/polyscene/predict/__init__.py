@@ -4,6 +4,7 @@ from polyscene import parts
 
 _PUBLIC = {
     "BadPicture": "polyscene.pictures:BadPicture",
+    "Manifest": "polyscene.predict.manifest:Manifest",
     "Network": "polyscene.predict.networks:Network",
     "Outcome": "polyscene.predict.command:Outcome",
     "Predictor": "polyscene.predict.predictor:Predictor",
@@ -11,6 +12,7 @@ _PUBLIC = {
     "load": "polyscene.predict.predictor:load",
     "network_size": "polyscene.predict.predictor:network_size",
     "predict_paths": "polyscene.predict.command:predict_paths",
+    "predict_shard": "polyscene.predict.command:predict_shard",
 }
 
 __getattr__ = parts.exports(_PUBLIC)

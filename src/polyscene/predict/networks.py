@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,10 @@ class Network(ABC):
     @abstractmethod
     def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft: ...
 
+    def digest(self) -> str:
+        """Differs between networks that see differently."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be told from another network")
+
 
 class Torch(Network):
     """A ``MultiTaskModel``. With a neck it can also see several views at once."""
@@ -49,6 +54,13 @@ class Torch(Network):
     @property
     def sees_views(self) -> bool:
         return self.model.neck is not None
+
+    def digest(self) -> str:
+        digest = hashlib.sha256(repr(self.size).encode())
+        for name, tensor in self.model.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft:
@@ -83,7 +95,14 @@ class Exported(Network):
         if lacking := sorted({"tasks", "inputs", "any_size"} - self.facts.keys()):
             raise ValueError(f"{path}: its export.json lacks {', '.join(lacking)}; run `polyscene export` again")
         self.tasks = {description["name"]: build(description) for description in self.facts["tasks"]}
-        self.size, self.any_size = self.engine.size, self.facts["any_size"]
+        self.size, self.any_size, self.path = self.engine.size, self.facts["any_size"], path
+
+    def digest(self) -> str:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        digest = hashlib.sha256()
+        for file in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml"), *folder.glob("*.bin")]):
+            digest.update(file.name.encode() + file.read_bytes())
+        return digest.hexdigest()
 
     def __call__(self, images: Float[Tensor, "b 3 h w"], focal: Float[Tensor, " b"]) -> Soft:
         given = {"images": images.numpy()}

@@ -148,7 +148,7 @@ class Predictor:
 
     def look(self, pictures: Iterable[Prepared]) -> Iterator[tuple[Prepared, Soft]]:
         """Each picture and what the network says of it, ``batch`` of one size at a time; so not always in order."""
-        for together in _batches(pictures, self.batch):
+        for together in batches(pictures, self.batch):
             images, focal = _images(together), torch.tensor([each.focal for each in together])
             found = self._seen(images, focal)
             for index, each in enumerate(together):
@@ -245,7 +245,7 @@ def _network_camera(view: Prepared) -> tuple[Tensor, Tensor, Tensor]:
     return matrix, pose, torch.tensor(view.pose is not None)
 
 
-def _batches(pictures: Iterable[Prepared], most: int) -> Iterator[list[Prepared]]:
+def batches(pictures: Iterable[Prepared], most: int) -> Iterator[list[Prepared]]:
     """Pictures of one size together; no more than twice ``most`` are held back."""
     waiting: dict[torch.Size, list[Prepared]] = {}
     for each in pictures:

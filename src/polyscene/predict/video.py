@@ -90,10 +90,12 @@ def webcam(number: int) -> Capture:
 
 
 class Panels:
-    """Pages (h, w, 3) uint8 to an MP4 file, at the size of the first; others are cut, or lie on white."""
+    """Pages (h, w, 3) uint8 to an MP4 file, at the size of the first; others are cut, or lie on white. The file is
+    there when it is closed."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.rate = path, rate
+        self.part = path.with_name(f".{path.stem}.part.mp4")  # the suffix tells the writer the kind of file
         self.writer: cv2.VideoWriter | None = None
         self.size = (0, 0)
 
@@ -101,7 +103,7 @@ class Panels:
         if self.writer is None:
             self.size = page.shape[0] + page.shape[0] % 2, page.shape[1] + page.shape[1] % 2  # codecs want even sides
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self.writer = cv2.VideoWriter(str(self.path), code, self.rate, self.size[::-1])
+            self.writer = cv2.VideoWriter(str(self.part), code, self.rate, self.size[::-1])
             if not self.writer.isOpened():
                 raise OSError(f"{self.path}: cannot be written")
         height, width = self.size
@@ -115,4 +117,5 @@ class Panels:
         if self.writer is None:
             return None
         self.writer.release()
+        os.replace(self.part, self.path)
         return self.path

@@ -1,0 +1,130 @@
+"""What a shard of ``polyscene predict`` has done, so that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+import numpy as np
+
+from polyscene import document, lock
+from polyscene.pictures import mark
+from polyscene.shard import Shard
+
+FOLDER = "manifest"
+RUN = "run.json"
+
+
+class Refused(ValueError):
+    """The folder is in use, or holds other predictions."""
+
+
+class Manifest:
+    """``out``/manifest/00003-of-00008.jsonl: a line for each input when its files are in place, an object with
+    ``input`` (its path), ``size`` and ``mtime_ns`` (as it was then), ``outcome`` (``written``, ``failed``, or ``found``
+    where a process died between files and line), ``files`` (below ``out``), and of failures ``error``. Counts are of
+    this start."""
+
+    keeps: ClassVar[bool] = True
+
+    def __init__(self, out: Path, file: TextIO) -> None:
+        self.out, self.file = out, file
+        self.written = self.found = self.failed = 0
+
+    @classmethod
+    @contextmanager
+    def open(cls, out: Path, shard: Shard, run: Mapping[str, Any]) -> Iterator[Manifest]:
+        """``run``: all that the outputs depend on besides the input. ``Refused`` while another process has this shard,
+        or shards of another count are at work, and where ``out`` holds predictions of another ``run``."""
+        folder = out / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock.held(folder / f".{shard.name}.lock"))
+                for other in folder.glob(".*.lock"):
+                    if not other.stem.endswith(f"-of-{shard.count:05d}"):
+                        with lock.held(other, shared=True):
+                            pass
+            except lock.Held as holder:
+                raise Refused(
+                    f"{out}: another process (number {holder} of its machine) writes what shard {shard} would; wait, "
+                    "or give another --out"
+                ) from None
+            _claim(folder / RUN, shard, run)
+            file = folder / f"{shard.name}.jsonl"
+            _mend(file)
+            yield cls(out, stack.enter_context(file.open("a", encoding="utf-8")))
+
+    @property
+    def exit_code(self) -> int:
+        """Of this start alone. 0: all went well, or nothing was left to do; 1: some input failed; 2: all did."""
+        return 0 if not self.failed else 1 if self.written or self.found else 2
+
+    def done(self, retry: bool) -> tuple[np.ndarray, np.ndarray]:
+        """``pictures.mark``s of inputs that need no more, by whatever shard: of those that went well, and of those that
+        failed; the latter none if they are to be tried again."""
+        good, bad = array("Q"), array("Q")
+        for file in sorted((self.out / FOLDER).glob("*.jsonl")):
+            for line in file.open(encoding="utf-8"):
+                if line.endswith("\n"):  # else another shard is just writing it
+                    facts = json.loads(line)
+                    (bad if facts["outcome"] == "failed" else good).append(mark(facts["input"]))
+        well, badly = (np.unique(np.array(marks, np.uint64)) for marks in (good, bad))
+        return well, np.setdiff1d(badly, well) if not retry else badly[:0]
+
+    def note_found(self, path: Path, files: Sequence[Path]) -> None:
+        self.found += 1
+        self._tell(path, "found", files)
+
+    def note_written(self, path: Path, files: Sequence[Path]) -> None:
+        self.written += 1
+        self._tell(path, "written", files)
+
+    def note_failed(self, path: Path, error: str, files: Sequence[Path] = ()) -> None:
+        self.failed += 1
+        self._tell(path, "failed", files, error=error)
+
+    def _tell(self, path: Path, outcome: str, files: Sequence[Path], **more: str) -> None:
+        facts: dict[str, Any] = {"input": str(path)}
+        try:
+            stat = path.stat()
+            facts |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        except OSError:  # it is gone, which may be why it failed
+            pass
+        facts |= {"outcome": outcome, "files": [file.relative_to(self.out).as_posix() for file in files], **more}
+        self.file.write(json.dumps(facts) + "\n")
+        self.file.flush()
+
+
+def _claim(file: Path, shard: Shard, run: Mapping[str, Any]) -> None:
+    mine = json.loads(json.dumps(run))
+    if not file.exists():
+        part = file.with_name(f".{shard.name}.part")
+        part.write_text(json.dumps(mine, indent=2), encoding="utf-8")
+        os.replace(part, file)
+    there = document.from_json(file.read_bytes())
+    changed = [key for key in mine if there.get(key) != mine[key]]
+    if changed:
+        told = "; ".join(f"{key}: {there.get(key)!r} there, {mine[key]!r} now" for key in changed)
+        raise Refused(f"{file.parents[1]} holds predictions made otherwise ({told}); give another --out")
+
+
+def _mend(file: Path) -> None:
+    """Cuts a last line that a dying process left unfinished: its files will be found."""
+    if not file.exists():
+        return
+    with file.open("r+b") as opened:
+        end = opened.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 4096)
+            opened.seek(start)
+            if (last := opened.read(end - start).rfind(b"\n")) >= 0:
+                end = start + last + 1
+                break
+            end = start
+        opened.truncate(end)
