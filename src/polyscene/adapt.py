@@ -16,7 +16,7 @@ from polyscene import config as configuration
 from polyscene import info
 from polyscene.config import Config, ConfigError, Problem, words
 from polyscene.config.schema import Strict
-from polyscene.data import DATASETS, description
+from polyscene.data import DATASETS, description, packed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,6 +125,8 @@ def _dataset(wanted: Set, folder: Path, learnt: Mapping[str, Any]) -> dict[str, 
             return {"name": part["name"], **part["options"]}
     if wanted in DATASETS:
         return {"name": wanted}
+    if packed(wanted if "://" in wanted else folder / Path(wanted).expanduser()):
+        return {"name": "shards", "path": wanted}
     path = folder / Path(wanted).expanduser()
     described = path.suffix in (".yaml", ".yml") or (path / description.FILE).is_file()
     return {"name": "folder" if described else "photographs", "path": wanted}

@@ -337,6 +337,7 @@ DATA: Commands = {
     "describe": data_commands.describe,
     "verify": data_commands.verify,
     "show": data_commands.show,
+    "pack": data_commands.pack,
     "prepare": PREPARE,
 }
 COMMANDS: Commands = {
@@ -355,7 +356,7 @@ COMMANDS: Commands = {
     "bench": bench,
 }
 ABOUT = {  # groups of commands
-    "data": "List, render, describe, verify, show and prepare data sets.",
+    "data": "List, render, describe, verify, show, pack and prepare data sets.",
     "prepare": "Sets of the field: get, check, derive. Videos: make a described folder.",
 }
 PASSES_ON = {train: 1, adapt: 1, bench: 0}  # commands that take options unknown to us after so many words

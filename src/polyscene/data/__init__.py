@@ -1,5 +1,7 @@
 """Data sets. Each yields ``Sample``s and declares its tasks. One file (or folder) a data set."""
 
+from pathlib import Path
+
 from polyscene import parts
 
 ORIGINALS: dict[str, str] = {  # sets of the field, read from the files of their authors
@@ -15,6 +17,7 @@ DATASETS = {
     "rooms": "polyscene.data.rooms.dataset:Rooms",
     "streets": "polyscene.data.streets.dataset:Streets",
     "folder": "polyscene.data.folder:Folder",
+    "shards": "polyscene.data.shards:Shards",
     "photographs": "polyscene.data.photographs:Photographs",
     **ORIGINALS,
 }
@@ -29,5 +32,11 @@ LABELS = {  # by data sets that always label the same
     "synthia": ("semseg", "depth", "normals", "edges"),
     "taskonomy": ("semseg", "depth", "normals", "edges"),
 }
+
+
+def packed(path: str | Path) -> bool:
+    """Whether shards lie there, or, elsewhere than on this machine, only they could."""
+    return "://" in str(path) or (Path(path) / "shards.json").is_file()
+
 
 __getattr__ = parts.exports(DATASETS)

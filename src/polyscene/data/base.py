@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
+from torch import Tensor
+
+from polyscene.data.description import Label
 from polyscene.tasks import Task
 from polyscene.types import Sample
 
@@ -31,6 +34,9 @@ class Dataset(ABC):
     name: str
     tasks: Mapping[str, Task]
     notes: Sequence[str] = ()  # what a user should know of the set before using it
+    labels: Mapping[str, Label] = {}  # how labels are encoded in ``raw_files``, where it can be said so
+    groups: Tensor | None = None  # (n,) numbers, equal for samples that lie together and are best read together
+    window: int = 1  # groups that are mixed in training
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -46,3 +52,11 @@ class Dataset(ABC):
 
     def prepare(self) -> None:  # noqa: B027  (most data sets lie ready)
         """Whatever must happen once before ``read``: rendering, unpacking. Resumable, with a progress bar."""
+
+    def expect(self, index: int) -> None:  # noqa: B027  (most data sets are all at hand)
+        """A hint that ``read(index)`` will come. Returns at once."""
+
+    def raw_files(self, index: int) -> Mapping[str, Sequence[Path]]:
+        """Files that the sample is made of as they are, one a view: of its "image", and of labels in ``labels``. What
+        is not named is made in other ways."""
+        return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from polyscene.data import DATASETS, ORIGINALS
+from polyscene.data import DATASETS, ORIGINALS, packed
 
 if TYPE_CHECKING:
     from polyscene.data.original import Original
@@ -124,11 +125,15 @@ def verify(data: Annotated[str | Path, arg(metavar="NAME|FOLDER")], root: Path |
     """Read every file of a data set and list what is wrong with it.
 
     Args:
-        data: the name of a set of the field, a folder with a polyscene.yaml, or such a file.
+        data: the name of a set of the field, a folder with a polyscene.yaml, such a file, or a folder of shards.
         root: where the files of a set of the field lie; $POLYSCENE_NAME by default.
     """
     from polyscene.data.verify import verify as check
+    from polyscene.data.verify import verify_shards
 
+    if packed(data):
+        with _progress("verifying") as progress:
+            return _told(verify_shards(str(data), progress))
     if data in ORIGINALS:
         return _told(_verified(str(data), root))
     if not Path(data).exists():
@@ -253,7 +258,8 @@ def show(
     """Draw a contact sheet of samples with all their labels.
 
     Args:
-        data: "rooms", "streets", the name of a set of the field, a folder with a polyscene.yaml, or such a file.
+        data: "rooms", "streets", the name of a set of the field, a folder with a polyscene.yaml, such a file, or a
+            folder of shards.
         out: the PNG to write.
         split: of the data set; all, or the training scenes, by default.
         count: samples, evenly spread.
@@ -270,6 +276,8 @@ def show(
     elif data in ORIGINALS:
         asked = {"root": root and str(root), "split": split, "views": views if views > 1 else None}
         options = {"name": data, **{key: value for key, value in asked.items() if value is not None}}
+    elif packed(data):
+        options = {"name": "shards", "path": data}
     elif not Path(data).exists():
         return _refuse(_unfound(data))
     else:
@@ -287,6 +295,90 @@ def show(
     sheet.save(out)
     print(out)
     return 0
+
+
+def pack(
+    data: Annotated[str, arg(metavar="DATA")],
+    out: Path | None = None,
+    split: str | None = None,
+    root: Path | None = None,
+    source: str | None = None,
+    shard_size: float = 256.0,
+    samples: int | None = None,
+    skip: bool = False,
+    workers: int | None = None,
+) -> int:
+    """Write a data set as shards (tar files of many samples) for training elsewhere; the same command again carries on.
+
+    Args:
+        data: a folder with a polyscene.yaml, such a file, the name of a set of the field, a data set as a configuration
+            writes it ('{name: rooms, scenes: 300}'), or a configuration.
+        out: folder to write to, of this set alone.
+        split: of the data set; shards are named after it.
+        root: where the files of a set of the field lie; $POLYSCENE_NAME by default.
+        source: of a configuration with several, such as train.rooms.
+        shard_size: MB a shard, about.
+        samples: a shard, instead.
+        skip: leave out samples that cannot be read, and list them.
+        workers: threads; all cores by default.
+    """
+    from polyscene.config import Part
+    from polyscene.data.pack import pack as write
+    from polyscene.data.sources import make
+
+    if out is None:
+        return _refuse("pack needs --out, the folder to write to")
+    if shard_size <= 0 or (samples is not None and samples < 1):
+        return _refuse("a shard holds at least one sample: give a --shard-size above 0, or --samples of 1 or more")
+    part = Part.model_validate(_options(data, split, root, source))
+    prefix = re.sub("[^0-9A-Za-z_-]", "-", str(part.options.get("split") or "shard"))
+    with _progress("packing") as progress:
+        facts = write(make(part), out, prefix, shard_size, samples, skip, workers, progress)
+    size = sum(shard.bytes for shard in facts.shards)
+    count = sum(shard.samples for shard in facts.shards)
+    print(f"{out}: {count} samples in {len(facts.shards)} shards, {size / 1e6:.1f} MB")
+    for index, why in facts.left_out.items():
+        print(f"    left out: {index} ({why})")
+    print(f"in a configuration: {{name: shards, path: {out}}}")
+    return 0
+
+
+def _options(data: str, split: str | None, root: Path | None, source: str | None) -> dict[str, Any]:
+    """The data set that is meant, as a configuration writes it."""
+    from polyscene import config, document, parts
+    from polyscene.data.description import FILE
+
+    given: dict[str, Any] = {"split": split, "root": root and str(root)}
+    path = Path(data)
+    if data.startswith("{"):
+        written = document.from_yaml(data)
+        if not isinstance(written, dict) or "name" not in written:
+            raise ValueError(f"{data}: a data set is written as {{name: ..., keyword: value}}")
+        options = written
+    elif packed(data):
+        options = {"name": "shards", "path": data}
+    elif path.is_file() and path.name != FILE and "images" not in (document.from_yaml(path.read_text()) or ()):
+        read = config.load(path).data
+        named = {
+            f"{use}.{name}": each.dataset
+            for use, sources in (("train", read.train), ("evaluate", read.evaluate), ("target", read.target))
+            for name, each in sources.items()
+        }
+        chosen = source or next(iter(named)) if len(named) == 1 else source
+        if chosen not in named:
+            raise ValueError(f"{data}: name one of its sources by --source: {', '.join(named)}")
+        options = {"name": named[chosen].name, **named[chosen].options}
+    elif path.exists():
+        options = {"name": "folder", "path": data}
+    elif data in DATASETS:
+        options = {"name": data}
+    else:
+        raise ValueError(_unfound(data))
+    takes = parts.keywords(DATASETS.get(options["name"], DATASETS["folder"])) or {}
+    for key, value in given.items():
+        if value is not None and key not in takes:
+            raise ValueError(f"--{key} {value}: {options['name']} has no such keyword")
+    return options | {key: value for key, value in given.items() if value is not None}
 
 
 def _unfound(data: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +64,7 @@ def _decode(path: Path, kind: str) -> Raw:
         if path.suffix == ".npy":
             return np.lib.format.open_memmap(path, mode="r")  # no more than the file holds, and nothing unpickled
         with Image.open(path, formats=FORMATS) as image:
-            if kind == "image":
-                return pictures.rgb(image)
-            if _deep_colour(image, path):
-                return _deep(path)
-            return np.asarray(image.convert("L") if image.mode == "1" else image)
+            return pixels(image, kind, path.read_bytes)
     except FileNotFoundError:
         raise BadSample(path, "missing", MISSING) from None
     except Exception as error:  # what the decoders of damaged files raise has no end
@@ -75,18 +73,20 @@ def _decode(path: Path, kind: str) -> Raw:
         raise BadSample(path, problem, "restore the file from its source; it may be cut short") from None
 
 
-def _deep_colour(image: Image.Image, path: Path) -> bool:
-    """PIL reads colour PNGs of 16 bit as 8 bit; byte 24 of the header is the true depth."""
-    if image.format != "PNG" or image.mode not in ("RGB", "RGBA"):
-        return False
-    with path.open("rb") as file:
-        return file.read(25)[24] == 16
+def pixels(image: Image.Image, kind: str, content: Callable[[], bytes]) -> Raw:
+    """Of an opened file with this ``content``: (h, w, 3) uint8 of the kind "image", else what is stored."""
+    if kind == "image":
+        return pictures.rgb(image)
+    how: Any = getattr(image, "tile", None)
+    if image.format == "PNG" and image.mode in ("RGB", "RGBA") and how and "16B" in str(how[0][-1]):
+        return _deep(content())  # PIL reads colour PNGs of 16 bit as 8 bit
+    return np.asarray(image.convert("L") if image.mode == "1" else image)
 
 
-def _deep(path: Path) -> Raw:
+def _deep(content: bytes) -> Raw:
     import cv2
 
-    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise OSError("16-bit PNG not decodable")
     return np.ascontiguousarray(array[..., 2::-1])

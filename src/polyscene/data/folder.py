@@ -62,7 +62,8 @@ class Folder(Dataset):
         self.file = description.locate(path)
         self.name = self.description.name
         self.tasks = {name: _task(name, label, self.file) for name, label in self.description.tasks.items()}
-        for name, label in self.description.tasks.items():
+        self.labels = self.description.tasks
+        for name, label in self.labels.items():
             _check_channels(name, label, self.tasks[name].value_channels, self.file)
         self.split = split
         self.frames = list_frames(self.description, self.root, split, self.file)
@@ -157,6 +158,15 @@ class Folder(Dataset):
             source=self.name,
             meta=(" ".join(str(frame.image) for frame in frames),),
         )
+
+    def raw_files(self, index: int) -> dict[str, list[Path]]:
+        frames = self.windows[index]
+        found = {"image": [frame.image for frame in frames]}
+        for name in self.tasks:
+            paths = [self.labelled(name, frame.split).get(frame.id) for frame in frames]
+            if there := [path for path in paths if path is not None]:
+                found[name] = there
+        return found
 
     def image(self, frame: Frame) -> Tensor:
         """(3, h, w) in [0, 1]."""

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from polyscene.data.base import BadSample, Dataset
+from polyscene.data.order import together
 from polyscene.data.rare import RareClasses
 from polyscene.data.threads import single_threaded_pool
 from polyscene.tasks import Task
@@ -62,6 +63,8 @@ class Loader:
         self.bad: dict[str, str] = {}
         self.rare, self._rare_classes = rare, RareClasses(dataset) if rare else None
         self._order = lru_cache(maxsize=4)(self._permutation)
+        groups = dataset.groups
+        self._group = 0 if groups is None else -(-len(groups) // len(groups.unique()))  # samples a group, about
 
     @property
     def skipped(self) -> int:
@@ -107,11 +110,21 @@ class Loader:
     def _permutation(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(len(self.dataset))
-        return torch.randperm(len(self.dataset), generator=_generator(self.seed, ORDER, epoch))
+        generator, groups = _generator(self.seed, ORDER, epoch), self.dataset.groups
+        if groups is None:
+            return torch.randperm(len(self.dataset), generator=generator)
+        return together(groups, self.batch * self.part[1], self.dataset.window, epoch * len(groups), generator)
+
+    def _place(self, position: int) -> int:
+        """In the data set, of the sample at a position of the training stream."""
+        epoch, place = divmod(position, len(self.dataset))
+        return int(self._order(epoch)[place])
 
     def _drawn(self, position: int) -> Sample:
-        epoch, place = divmod(position, len(self.dataset))
-        first = int(self._order(epoch)[place])
+        first = self._place(position)
+        if self._group:
+            whole = self.batch * self.part[1]
+            self.dataset.expect(self._place(position + -(-self._group * self.dataset.window // whole) * whole))
         chance = _generator(self.seed, RARE, position)
         if self._rare_classes is not None and float(torch.rand((), generator=chance)) < self.rare:
             first = self._rare_classes.draw(chance)
@@ -123,6 +136,8 @@ class Loader:
         raise BadSample(self.dataset.name, "no sample of it can be used", "`polyscene data verify` lists what is wrong")
 
     def _plain(self, index: int) -> Sample | None:
+        if self._group:
+            self.dataset.expect(min(index + self._group, len(self.dataset) - 1))
         return self._sample(index, _generator(self.seed, DRAW, index))
 
     def _sample(self, index: int, generator: Generator) -> Sample | None:

@@ -37,12 +37,16 @@ class Joined(Dataset):
 
     def __init__(self, dataset: Dataset, tasks: Mapping[str, Task], ids: Mapping[str, Tensor]) -> None:
         self.name, self.dataset, self.tasks, self.ids = dataset.name, dataset.only(tasks), tasks, ids
+        self.groups, self.window = dataset.groups, dataset.window
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def prepare(self) -> None:
         self.dataset.prepare()
+
+    def expect(self, index: int) -> None:
+        self.dataset.expect(index)
 
     def read(self, index: int) -> Sample:
         sample = self.dataset.read(index)
@@ -61,13 +65,18 @@ class Drawn(Dataset):
     def __init__(self, dataset: Dataset, limit: int, seed: int) -> None:
         self.name, self.dataset, self.tasks = dataset.name, dataset, dataset.tasks
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-        self.chosen = order[:limit].sort().values.tolist()
+        chosen = order[:limit].sort().values
+        self.chosen = chosen.tolist()
+        self.groups, self.window = None if dataset.groups is None else dataset.groups[chosen], dataset.window
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def prepare(self) -> None:
         self.dataset.prepare()
+
+    def expect(self, index: int) -> None:
+        self.dataset.expect(self.chosen[index])
 
     def read(self, index: int) -> Sample:
         return self.dataset.read(self.chosen[index])

@@ -13,6 +13,7 @@ from polyscene.data.base import BadSample
 from polyscene.data.description import BadDescription, locate
 from polyscene.data.folder import Folder, Frame
 from polyscene.data.original import Original
+from polyscene.data.shards import Shards
 from polyscene.data.threads import single_threaded_pool
 
 Progress = Callable[[int, int], None]
@@ -68,6 +69,19 @@ def verify_set(dataset: Original, progress: Progress | None = None) -> list[Prob
 
     problems += _over(dataset.frames, check, progress)
     return list(dict.fromkeys(problems))
+
+
+def verify_shards(path: str, progress: Progress | None = None) -> list[Problem]:
+    """Every sample of shards read, here or elsewhere; each is compared with its checksum."""
+    try:
+        dataset = Shards(path)
+    except BadSample as error:
+        return [_problem(error)]
+
+    def check(index: int) -> list[Problem]:
+        return [_problem(error) for error in _attempts([lambda: dataset.read(index)])]
+
+    return list(dict.fromkeys(_over(range(len(dataset)), check, progress)))
 
 
 def _over(frames: Sequence[T], check: Callable[[T], list[Problem]], progress: Progress | None) -> list[Problem]:

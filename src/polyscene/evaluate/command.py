@@ -124,7 +124,7 @@ def configuration(data: str, split: str | None, root: Path | None = None) -> Con
     """What ``--data`` means, as a configuration with ``evaluate`` sources."""
     from polyscene import document, parts
     from polyscene.config import Config, load
-    from polyscene.data import DATASETS
+    from polyscene.data import DATASETS, packed
     from polyscene.data.description import FILE as DESCRIPTION
     from polyscene.data.description import load as describe
 
@@ -140,9 +140,13 @@ def configuration(data: str, split: str | None, root: Path | None = None) -> Con
             if split is not None:
                 raise ValueError(f"--split {split}: the sources of {data} say themselves which split they are")
             return load(path)
-    if path.exists():
+    if packed(data):
+        if split is not None:
+            raise ValueError(f"--split {split}: shards hold a split each; give the folder of that one")
+        part: dict[str, Any] = {"name": "shards", "path": data}
+    elif path.exists():
         split = split or ("val" if "val" in describe(path)[0].splits else None)
-        part: dict[str, Any] = {"name": "folder", "path": data, **({"split": split} if split else {})}
+        part = {"name": "folder", "path": data, **({"split": split} if split else {})}
     else:
         if data not in DATASETS or data == "folder":
             names = [name for name in DATASETS if name != "folder"]

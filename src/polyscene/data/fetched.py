@@ -1,0 +1,168 @@
+"""Files of other machines, kept for a while in a folder of this one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from polyscene.data.base import BadSample
+from polyscene.lock import held
+
+PIECE = 1 << 20  # bytes
+TRIES = 3
+AHEAD = 2  # files that are fetched at once before they are needed
+LOST = "copy it again from where it was packed, or pack the set again"
+
+
+class Here:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def at(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def read(self, name: str, most: int) -> bytes:
+        """A small file. ``BadSample`` if it is not there, or larger than ``most`` bytes."""
+        return _all(self.at(name), (self.folder / name).open, most)
+
+    def open(self, name: str, size: int, digest: str) -> BinaryIO:
+        """The file, opened. ``BadSample`` if it is missing, or has not this ``size``; its ``digest`` is not taken."""
+        try:
+            opened = (self.folder / name).open("rb")
+        except FileNotFoundError:
+            raise BadSample(self.at(name), "missing", LOST) from None
+        if (found := os.fstat(opened.fileno()).st_size) != size:
+            opened.close()
+            raise BadSample(self.at(name), f"has {found:,} bytes, not {size:,}", LOST)
+        return opened
+
+    def expect(self, name: str, size: int, digest: str) -> None:
+        """Nothing to be done for it."""
+
+
+class Elsewhere:
+    """A folder that fsspec opens, by its ``url``. Whole files of it are kept in ``folder`` by their sha256 while they
+    fit into ``most`` bytes: those that were used least recently go. Threads and processes may share the folder; a file
+    is fetched by one of them. ``ValueError`` if the address is none."""
+
+    def __init__(self, url: str, folder: Path, most: float) -> None:
+        import fsspec
+
+        self.url, self.folder, self.most = url.rstrip("/"), folder, most
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"{url}: fsspec cannot open it: {error}") from None
+        self._expected: set[str] = set()
+        self._guard, self._turns = threading.Lock(), threading.BoundedSemaphore(AHEAD)
+
+    def at(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def read(self, name: str, most: int) -> bytes:
+        """As of ``Here``; ``OSError`` if it cannot be fetched."""
+        return _all(self.at(name), lambda mode: self._system.open(f"{self._root}/{name}", mode), most)
+
+    def open(self, name: str, size: int, digest: str) -> BinaryIO:
+        """The file, opened; it stays readable if it is thrown out meanwhile. ``BadSample`` if it is missing there, or
+        is not the one of that ``size`` and ``digest``; ``OSError`` if it cannot be fetched."""
+        kept = self.folder / digest
+        for _ in range(TRIES):
+            try:
+                opened = kept.open("rb")
+                os.utime(opened.fileno())
+                return opened
+            except FileNotFoundError:
+                pass
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with held(self.folder / f"{digest[:2]}.lock", wait=True):
+                if not kept.exists():
+                    self._fetch(name, size, digest, kept)
+        raise OSError(f"{kept} is thrown out before it can be opened; give the cache more room")
+
+    def expect(self, name: str, size: int, digest: str) -> None:
+        """Fetches it in the background, if it is not there. What goes wrong is told when it is opened."""
+        if digest in self._expected or (self.folder / digest).exists():
+            return
+        with self._guard:
+            if digest in self._expected:
+                return
+            self._expected.add(digest)
+        threading.Thread(target=self._ahead, args=(name, size, digest), name="fetch", daemon=True).start()
+
+    def _ahead(self, name: str, size: int, digest: str) -> None:
+        try:
+            with self._turns:
+                self.open(name, size, digest).close()
+        except (BadSample, OSError):
+            return  # and is not tried again
+        self._expected.discard(digest)
+
+    def _fetch(self, name: str, size: int, digest: str, kept: Path) -> None:
+        where = self.at(name)
+        self._make_room(size)
+        for attempt in range(1, TRIES + 1):
+            handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    told, got = self._copy(name, size, file)
+                if (told, got) != (digest, size):
+                    problem = f"has {got:,} bytes of sha256 {told[:12]}, not {size:,} of {digest[:12]}"
+                    raise BadSample(where, problem, LOST)
+                os.replace(part, kept)
+                return
+            except FileNotFoundError:
+                raise BadSample(where, "missing", LOST) from None
+            except OSError as error:
+                if attempt == TRIES:
+                    raise OSError(f"{where} cannot be fetched: {error}") from error
+            finally:
+                Path(part).unlink(missing_ok=True)
+            time.sleep(attempt**2)
+
+    def _copy(self, name: str, size: int, part: BinaryIO) -> tuple[str, int]:
+        """Digest and bytes; one byte too many is as good as any more."""
+        digest, got = hashlib.sha256(), 0
+        with self._system.open(f"{self._root}/{name}", "rb") as file:
+            while got <= size and (piece := file.read(min(PIECE, size + 1 - got))):
+                digest.update(piece)
+                part.write(piece)
+                got += len(piece)
+        return digest.hexdigest(), got
+
+    def _make_room(self, size: int) -> None:
+        there = []
+        for path in self.folder.iterdir():
+            try:
+                about = path.stat()
+            except FileNotFoundError:
+                continue
+            if not path.suffix:
+                there.append((about.st_mtime_ns, about.st_size, path))
+            elif path.suffix == ".part" and time.time() - about.st_mtime > 3600:  # of a process that was killed
+                path.unlink(missing_ok=True)
+        total = sum(each for _, each, _ in there)
+        for _, each, path in sorted(there):
+            if total + size <= self.most:
+                return
+            path.unlink(missing_ok=True)
+            total -= each
+
+
+def _all(where: str, open_as: Callable[[str], Any], most: int) -> bytes:
+    try:
+        with open_as("rb") as file:
+            content = bytes(file.read(most + 1))
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadSample(where, "missing", "correct the path, or pack the set there: `polyscene data pack`") from None
+    if len(content) > most:
+        raise BadSample(where, f"has more than {most:,} bytes", LOST)
+    return content
