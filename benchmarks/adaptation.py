@@ -2,6 +2,7 @@
 time of one thread, in turns, the least of each.
 
 Prints one JSON line a method: python benchmarks/adaptation.py [--rounds 3] [--size 96 128] [--batch 8]
+    [--encoder '{"name": "resnet101"}'] [--decoder '{"name": "dense_mtl"}']
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ def batch(count: int, size: tuple[int, int], labels: bool) -> Batch:
     return Batch(images, targets if labels else {}, Camera(*eyes, known), ~known, "noise")
 
 
-def step(method: str, count: int, size: tuple[int, int]) -> Callable[[], None]:
+def step(method: str, count: int, size: tuple[int, int], network: dict[str, Any]) -> Callable[[], None]:
     tasks: dict[str, Task] = {"semseg": SemanticSegmentation(classes=STREETS_CLASSES), "depth": Depth()}
     torch.manual_seed(0)
     part = Part(name=method.partition(" ")[0], options=METHODS[method])
-    trainer = Trainer(create_model(tasks), make_step(part, tasks), Training(), torch.device("cpu"), 0)
+    trainer = Trainer(create_model(tasks, **network), make_step(part, tasks), Training(), torch.device("cpu"), 0)
     given = {"labelled": batch(count, size, True)}
     if method != "supervised":
         given = {"labelled": batch(count // 2, size, True), "pictures": batch(count // 2, size, False)}
@@ -60,8 +61,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128))
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--encoder", type=json.loads, default={"name": "tf_efficientnet_lite0"}, help="JSON")
+    parser.add_argument("--decoder", type=json.loads, default={"name": "multi_head"}, help="JSON")
     options = parser.parse_args()
-    steps = {method: step(method, options.batch, tuple(options.size)) for method in METHODS}
+    network = {"encoder": options.encoder, "decoder": options.decoder}
+    steps = {method: step(method, options.batch, tuple(options.size), network) for method in METHODS}
     found = least(steps, options.rounds)
     for method, seconds in found.items():
         ratio = round(seconds / found["supervised"], 2)
