@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from polyscene.bounded import Bounded
 from polyscene.document import from_json
@@ -25,15 +27,18 @@ class BadWeights(ValueError):
     """The file is not ours, is cut short, or does not fit the network it describes."""
 
 
-def save(model: MultiTaskModel, directory: Path | str, **facts: Any) -> Path:
-    """Writes both files; ``facts`` (metrics, data, licence, version, step...) must be JSON. Killed at any moment, the
-    files of before remain whole."""
+def save(
+    model: MultiTaskModel, directory: Path | str, tensors: Mapping[str, Tensor] | None = None, **facts: Any
+) -> Path:
+    """Writes both files; ``facts`` (metrics, data, licence, version, step...) must be JSON. ``tensors`` take the place
+    of the model's own state. Killed at any moment, the files of before remain whole."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     card = {"model": model.describe(), "facts": facts}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = model.state_dict() if tensors is None else tensors
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     path = directory / "model.safetensors"
-    replace(path, to_bytes(tensors, {"format": FORMAT, "card": json.dumps(card)}))
+    replace(path, to_bytes(stored, {"format": FORMAT, "card": json.dumps(card)}))
     replace(directory / "model.json", json.dumps(card, indent=2).encode())
     return path
 

@@ -47,6 +47,7 @@ def config(
     out: Path, ranks: int, balancing: str = "fixed", adversarial: bool = False, poison: int = -1, **training: Any
 ) -> Config:
     """Batches of four and of two, of all ranks together."""
+    ranks = 1 if training.get("elastic") else ranks
     settings = toy.config(out, steps=STEPS, balancing={"name": balancing}).model_dump(mode="json")
     settings["data"]["train"] = {
         "holes": {"dataset": {"name": "holes"}, "batch": 4 // ranks},
@@ -68,7 +69,7 @@ def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> It
     itself in that step. Yields the runs that are made."""
     runs: list[loop.Run] = []
     create, update, begin = loop.create_model, loop.Trainer.update, loop.Run.__init__
-    draw = loop.curves.draw, loop.samples.draw
+    draw, large = (loop.curves.draw, loop.samples.draw), distributed.LARGE
 
     def created(*arguments: Any, **keywords: Any) -> Any:
         model = create(*arguments, **keywords)
@@ -87,10 +88,11 @@ def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> It
 
     loop.create_model, loop.Trainer.update, loop.Run.__init__ = created, updated, begun  # type: ignore[method-assign]
     loop.curves.draw = loop.samples.draw = lambda *_: None  # type: ignore[assignment]
+    distributed.LARGE = 20_000
     try:
         yield runs
     finally:
-        loop.curves.draw, loop.samples.draw = draw
+        (loop.curves.draw, loop.samples.draw), distributed.LARGE = draw, large
         loop.create_model, loop.Trainer.update, loop.Run.__init__ = create, update, begin  # type: ignore[method-assign]
 
 
@@ -117,7 +119,7 @@ def run(out: Path, ranks: int, change: dict[str, Any], settings: dict[str, Any])
             told.write(f"\n{error}")
     for one in runs:
         state = {
-            name: tensor.clone(memory_format=torch.contiguous_format)
+            name: distributed.owned(tensor).clone(memory_format=torch.contiguous_format)
             for name, tensor in one.trainer.model.state_dict().items()
         }
         save_file(state, out / f"rank_{os.environ.get('RANK', '0')}.safetensors")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from polyscene.training import checkpoint
 from polyscene.training.checkpoint import BadCheckpoint
@@ -98,3 +99,33 @@ def test_a_kill_between_the_renames_is_recovered(tmp_path: Path, monkeypatch: py
 def test_infinite_numbers_survive(tmp_path: Path) -> None:
     checkpoint.save_state(tmp_path, {"scale": math.inf})
     assert checkpoint.load_state(tmp_path) == {"scale": math.inf}
+
+
+def in_two(folder: Path) -> Path:
+    """One tensor of three rows, in two parts."""
+    checkpoint.save_state(folder, {"weight": torch.arange(6.0).view(3, 2)[:2]})
+    save_file({"/weight": torch.tensor([[4.0, 5.0]])}, folder / "state.1.safetensors")
+    document = json.loads((folder / checkpoint.TREE).read_text())
+    document["tree"]["weight"]["parts"] = 2
+    (folder / checkpoint.TREE).write_text(json.dumps(document))
+    return folder
+
+
+def test_parts_of_several_ranks_are_read_as_one(tmp_path: Path) -> None:
+    assert torch.equal(checkpoint.load_state(in_two(tmp_path))["weight"], torch.arange(6.0).view(3, 2))
+
+
+@pytest.mark.parametrize("parts", [3, 0, -1, 10**30, 1.5, "2", [2], None])
+def test_parts_that_are_not_there_are_refused(tmp_path: Path, parts: object) -> None:
+    document = json.loads((in_two(tmp_path) / checkpoint.TREE).read_text())
+    document["tree"]["weight"]["parts"] = parts
+    (tmp_path / checkpoint.TREE).write_text(json.dumps(document))
+    with pytest.raises(BadCheckpoint, match="to start over"):
+        checkpoint.load_state(tmp_path)
+
+
+@pytest.mark.parametrize("other", [torch.zeros(1, 3), torch.zeros(1, 2, dtype=torch.float64), torch.zeros(())])
+def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, other: torch.Tensor) -> None:
+    save_file({"/weight": other}, in_two(tmp_path) / "state.1.safetensors")
+    with pytest.raises(BadCheckpoint, match="to start over"):
+        checkpoint.load_state(tmp_path)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from polyscene.config import Config
 from polyscene.data.loader import Loader
-from polyscene.training import distributed
+from polyscene.training import distributed, loop
 from polyscene.training.checkpoint import load_state
 from polyscene.training.records import read
 
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 240  # for all ranks of a test, on a slow machine
 SHORT = {"steps": 6}
 CLIPPED = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "clip": 1.0, "accumulate": 1}
+ADAM = {"optimiser": {"name": "adamw", "lr": 1e-4}, "autocast": "off", **SHORT}
 JD = importlib.util.find_spec("torchjd") is not None
 NEEDS_JD = pytest.mark.skipif(not JD, reason="torchjd is not installed (extra: jd)")
 Job = tuple[Path, dict[str, Any], dict[str, Any]]
@@ -90,7 +91,7 @@ def gap(one: Path, two: Path) -> float:
     """The greatest difference of weights."""
     first, second = load_file(one), load_file(two)
     assert first.keys() == second.keys()
-    return max(float((first[name] - second[name]).abs().max()) for name in first)
+    return max(float((first[name] - second[name]).abs().max()) for name in first if first[name].numel())
 
 
 def figures(out: Path) -> list[float]:
@@ -120,13 +121,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / "stopped", {"stop": [1, STEP, "SIGTERM"]}, {"optimiser": CLIPPED}),
         (home / "uncertainty", {}, {"balancing": "uncertainty", **SHORT}),
         (home / "adversarial", {"norm": "batch"}, {"adversarial": True, "ema": 0.9, **SHORT}),
+        (home / "sharded", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
+        (home / "again", {"stop": [0, STEP, "SIGTERM"]}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
+        (home / "again", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
+        (home / "opposed", {"norm": "batch"}, {"adversarial": True, "sharded": True, "ema": 0.9, **SHORT}),
+        *((home / "changing", {"stop": [0, step, "SIGTERM"]}, {"sharded": step != 2, **ADAM}) for step in (1, 2, 3)),
     ]
     if JD:
         jobs.append((home / "upgrad", {}, {"balancing": "upgrad", **SHORT}))
     jobs += [
         (home / "poisoned", {}, {"poison": 3, **SHORT}),
         (home / "begun", {}, {"optimiser": CLIPPED}),
-        (home / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED}),
+        (home / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED, "elastic": True}),
     ]
     processes = start(jobs)
     for rank, told in enumerate(finish(processes)):
@@ -141,9 +147,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return alone(tmp_path_factory.mktemp("alone") / "fixed", optimiser=CLIPPED)
 
 
-def assert_alike(one: Path, two: Path) -> None:
-    assert figures(one) == pytest.approx(figures(two), abs=1e-5, rel=1e-5) and len(figures(one)) > 20
-    assert gap(one / "last/model.safetensors", two / "last/model.safetensors") < 1e-5
+def assert_alike(one: Path, two: Path, within: float = 1e-5) -> None:
+    assert figures(one) == pytest.approx(figures(two), abs=within, rel=within) and len(figures(one)) > 20
+    assert gap(one / "last/model.safetensors", two / "last/model.safetensors") < within
 
 
 def test_two_ranks_do_what_one_process_does_with_twice_the_batch(pair: Path, whole: Path) -> None:
@@ -211,6 +217,45 @@ def test_a_rank_knows_its_place_after_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert not distributed.first() and distributed.count() == 1
+
+
+# -- shards ------------------------------------------------------------------------------------------------------------
+def test_sharded_weights_are_trained_as_whole_ones(pair: Path, tmp_path: Path) -> None:
+    assert_alike(pair / "sharded", alone(tmp_path / "one", optimiser=CLIPPED, ema=0.9))
+    parts = [load_file(pair / f"sharded/last/state{rank}.safetensors") for rank in ("", ".1")]
+    of_the_model = [{name: one for name, one in part.items() if name.startswith("/trainer/model/")} for part in parts]
+    counts = [sum(one.numel() for one in part.values()) for part in of_the_model]
+    assert abs(counts[0] - counts[1]) < 0.1 * counts[0]
+
+
+def test_a_sharded_run_goes_on_to_the_bit(pair: Path) -> None:
+    for name in ("last/model", "best/model", "last/state", "last/state.1"):
+        assert gap(pair / f"sharded/{name}.safetensors", pair / f"again/{name}.safetensors") == 0
+
+
+def test_shards_are_read_by_another_number_of_ranks(pair: Path, tmp_path: Path) -> None:
+    """Two sharded, two whole, two sharded, one."""
+    shutil.copytree(pair / "changing", tmp_path / "changing")
+    assert (tmp_path / "changing/last/state.1.safetensors").exists()
+    assert_alike(alone(tmp_path / "changing", **ADAM), alone(tmp_path / "one", **ADAM))
+
+
+def test_adversaries_of_a_sharded_network(pair: Path) -> None:
+    """Batch norms of few samples make more of what is rounded."""
+    assert_alike(pair / "opposed", pair / "adversarial", within=1e-4)
+
+
+def test_another_number_of_ranks_carries_on_where_the_batch_is_that_of_all(
+    pair: Path, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pair / "killed", tmp_path / "run")
+    assert_alike(alone(tmp_path / "run", optimiser=CLIPPED, elastic=True), whole)
+
+
+def test_a_batch_of_all_must_be_divisible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(distributed, "count", lambda: 4)
+    with pytest.raises(ValueError, match=r"data\.train\.toy\.batch: 2 cannot be divided among 4 ranks"):
+        loop.of_this_rank(ranks.config(tmp_path, 1, elastic=True))
 
 
 def test_the_directory_holds_the_batch_of_all_ranks(pair: Path) -> None:

@@ -24,6 +24,7 @@ class Aggregating(Balancing):
     several ranks, their mean gradients are joined.
     """
 
+    by_task = True
     aggregator: ClassVar[str]  # in torchjd.aggregation
 
     def __init__(self, tasks: Sequence[str], **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,8 +17,11 @@ from polyscene.types import Report
 class Balancing(ABC):
     """Built from the names of the ``tasks``, and its own keywords. The tasks' weights scale their losses beforehand.
 
-    ``parameters`` are trained with the network's, under the prefix ``balancing.``.
+    ``parameters`` are trained with the network's, under the prefix ``balancing.``. ``by_task`` says that tasks are
+    differentiated one by one, which needs whole weights.
     """
+
+    by_task: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = tuple(tasks)

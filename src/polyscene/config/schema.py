@@ -199,6 +199,11 @@ class Training(Strict):
     init: Annotated[str | tuple[str, ...] | None, BeforeValidator(_one_or_several)] = None  # starter, RUN or FILE
     track: Literal["tensorboard", "wandb", "trackio"] | None = None
     threads: Count | None = None
+    elastic: bool = False  # `batch` is that of all ranks together, so that a restart may have another number of them
+    sharded: bool = False  # over ranks: weights, gradients and what the optimiser remembers
+    sync_norm: bool = False  # batch norms normalise by what all ranks see; GPUs only
+    recompute: bool = False  # what blocks make in between is made again on the way back: less memory, more time
+    compile: bool = False
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

@@ -1,4 +1,8 @@
-"""Checkpoints: a directory of safetensors and JSON, replaced as a whole. Nothing is pickled or unpickled."""
+"""Checkpoints: a directory of safetensors and JSON, replaced as a whole. Nothing is pickled or unpickled.
+
+What is sharded over ranks is written by each of them, ``state.safetensors``, ``state.1.safetensors``..., and is read by
+any number of them: its parts follow one another by rows.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyscene.document import BadText, from_json
+from polyscene.training import distributed
 
-TENSORS, TREE = "state.safetensors", "state.json"
+FORMAT, TENSORS, TREE = "polyscene training state 1", "state.safetensors", "state.json"
 
 
 class BadCheckpoint(ValueError):
@@ -24,26 +31,41 @@ class BadCheckpoint(ValueError):
 
 def replace(target: Path, fill: Callable[[Path], None]) -> None:
     """``fill`` writes a new directory, which then takes the place of ``target``. Killed at any moment, the old or the
-    new one is whole; ``recover`` finds it. ``OSError`` where the disk is full: the old one remains."""
-    recover(target)
+    new one is whole; ``recover`` finds it. ``OSError`` where the disk is full: the old one remains. All ranks call
+    this at once, and each fills in its own files."""
     fresh, old = _beside(target, "new"), _beside(target, "old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
-    try:
+
+    def begin() -> None:
+        recover(target)
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
         fresh.mkdir(parents=True)
-        fill(fresh)
+
+    def settle() -> None:
         for place in (*fresh.iterdir(), fresh):
             sync(place)
+
+    try:
+        distributed.of_first(begin)
+        distributed.of_each(lambda: fill(fresh))
+        distributed.of_first(settle)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if distributed.first():
+            shutil.rmtree(fresh, ignore_errors=True)
+        if isinstance(error, distributed.RankFailed):
+            raise
         kept = "what was there before is kept" if target.exists() else "nothing was there before"
         remedy = "make room, or see that it may be written to, and give the same command again"
         raise OSError(f"{target} cannot be written ({_reason(error)}); {kept}; {remedy}") from error
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def take_its_place() -> None:
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+        sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    distributed.of_first(take_its_place)
 
 
 def sync(place: Path) -> None:
@@ -71,20 +93,41 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def save_state(directory: Path, tree: dict[str, Any]) -> None:
-    """Nested dictionaries and lists of tensors, numbers, strings and None."""
+    """Nested dictionaries and lists of tensors, numbers, strings and None. The first rank writes all but other ranks'
+    parts of what is sharded."""
     tensors: dict[str, Tensor] = {}
     skeleton = _split(tree, "", tensors)
-    save_file(_storable(tensors), directory / TENSORS)
-    (directory / TREE).write_text(json.dumps({"format": "polyscene training state 1", "tree": skeleton}))
+    writes_all = distributed.first()
+    mine = {path: tensor for path, tensor in tensors.items() if writes_all or distributed.is_shard(tensor)}
+    if mine or writes_all:
+        file = directory / _part(distributed.rank())
+        save_file(_storable(mine), file)
+        sync(file)
+    if writes_all:
+        (directory / TREE).write_text(json.dumps({"format": FORMAT, "tree": skeleton}))
 
 
 def load_state(directory: Path) -> dict[str, Any]:
-    """The inverse of ``save_state``, on the CPU. ``BadCheckpoint`` says which file is missing, damaged or not ours."""
+    """The inverse of ``save_state``, whole and on the CPU. ``BadCheckpoint`` says which file is missing, damaged or not
+    ours."""
+
+    @cache
+    def file(place: int) -> dict[str, Tensor]:
+        return load_file(directory / _part(place))
+
+    @cache
+    def read(path: str, parts: int) -> Tensor:
+        found = [file(place)[path] for place in range(parts)]
+        if len({part.dtype for part in found}) != 1:
+            raise ValueError(f"{path} is in {parts} parts, of more types than one")
+        return found[0] if parts == 1 else torch.cat(found)
+
     try:
         document = from_json((directory / TREE).read_bytes())
-        if not isinstance(document, dict) or document.get("format") != "polyscene training state 1":
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise BadCheckpoint(f"{directory / TREE} is not a training state of this version")
-        tree = _join(document["tree"], load_file(directory / TENSORS))
+        file(0)
+        tree = _join(document["tree"], read)
         if not isinstance(tree, dict):
             raise BadCheckpoint(f"{directory / TREE} holds no state; {_remedy(directory)}")
         return tree
@@ -92,8 +135,12 @@ def load_state(directory: Path) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{error.filename or directory} is missing; {_remedy(directory)}") from None
-    except (SafetensorError, BadText, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, BadText, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"{directory} is damaged or not ours ({error}); {_remedy(directory)}") from None
+
+
+def _part(rank: int) -> str:
+    return TENSORS if rank == 0 else TENSORS.replace(".", f".{rank}.")
 
 
 def _remedy(directory: Path) -> str:
@@ -104,7 +151,8 @@ def _split(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     match node:
         case Tensor():
             tensors[path] = node
-            return {"$tensor": path}
+            parts = node.device_mesh.size() if distributed.is_shard(node) else 1
+            return {"$tensor": path} | ({"parts": parts} if parts > 1 else {})
         case dict():
             if all(isinstance(key, str) and not key.startswith("$") for key in node):
                 return {key: _split(item, f"{path}/{key}", tensors) for key, item in node.items()}
@@ -116,16 +164,16 @@ def _split(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"state {path!r} is a {type(node).__name__}; only tensors, numbers, strings and None are saved")
 
 
-def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _join(node: Any, read: Callable[[str, int], Tensor]) -> Any:
     match node:
         case {"$tensor": path}:
-            return tensors[path]
+            return read(path, node.get("parts", 1))
         case {"$items": items}:
-            return {key: _join(item, tensors) for key, item in items}
+            return {key: _join(item, read) for key, item in items}
         case dict():
-            return {key: _join(item, tensors) for key, item in node.items()}
+            return {key: _join(item, read) for key, item in node.items()}
         case list():
-            return [_join(item, tensors) for item in node]
+            return [_join(item, read) for item in node]
     return node
 
 
@@ -134,7 +182,7 @@ def _storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     seen: set[int] = set()
     stored = {}
     for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
+        tensor = distributed.owned(tensor).detach().cpu().contiguous()
         if tensor.untyped_storage().data_ptr() in seen:
             tensor = tensor.clone()
         seen.add(tensor.untyped_storage().data_ptr())

@@ -2,7 +2,8 @@
 does anything.
 
 Gradients are averaged after backward, in one buffer a type, by ourselves: DistributedDataParallel hooks one backward of
-one forward, past which steps of several forwards and methods that differentiate task by task go.
+one forward, past which steps of several forwards and methods that differentiate task by task go. Weights that are
+sharded (``shard``) are torch's FSDP2's; everything else sees of them what a rank ``owns``, plain tensors.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,12 @@ from torch import distributed as dist
 
 from polyscene import devices
 
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
 Answer = TypeVar("Answer")
 TIMEOUT = 1800  # seconds that ranks wait for each other; the variable POLYSCENE_RANK_TIMEOUT says otherwise
+LARGE = 500_000  # weights of a block that is worth a message of its own
 _alone = False  # inside what one rank does for all
 
 
@@ -56,7 +61,7 @@ def _meet(backend: str, wait: timedelta) -> None:
     """At a place of its own for every restart: where ranks have died, their addresses are left."""
     store, place, ranks = next(dist.rendezvous("env://", timeout=wait))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(f"polyscene/{attempt}", store)
+    store = dist.PrefixStore(f"polyscene/{attempt}/{ranks}", store)
     dist.init_process_group(backend, store=store, rank=place, world_size=ranks, timeout=wait)
 
 
@@ -154,10 +159,10 @@ def _spread(flat: Tensor, group: list[Tensor]) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Of what has a gradient on some rank; it is zero on the others."""
+    """Of what has a gradient on some rank; it is zero on the others. Those of sharded ones are averaged already."""
     if count() == 1:
         return
-    parameters = list(parameters)
+    parameters = [parameter for parameter in parameters if not is_shard(parameter)]
     reached = greatest(torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8))
     gradients = []
     for parameter, any_has in zip(parameters, reached.tolist(), strict=True):
@@ -182,6 +187,103 @@ def as_first(tensors: Iterable[Tensor]) -> None:
             _collect(dist.broadcast, tensor.detach(), 0)
 
 
+# -- shards ------------------------------------------------------------------------------------------------------------
+def shard(model: nn.Module, blocks: Iterable[nn.Module], whole: Iterable[nn.Parameter] = ()) -> None:
+    """From now on a rank keeps of each weight one part of as many as there are ranks, by rows. A large one of the
+    ``blocks`` is gathered while it works, all others for the whole of a step. Those of ``whole`` are left as they are;
+    nothing may copy the model any more."""
+    if count() == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()  # it takes no others
+    mesh = init_device_mesh(next(model.parameters()).device.type, (count(),))
+    left = set(whole)
+    for block in blocks:
+        if sum(parameter.numel() for parameter in block.parameters()) >= LARGE:
+            fully_shard(block, mesh=mesh, ignored_params=left)
+    fully_shard(model, mesh=mesh, ignored_params=left).set_reduce_scatter_unused_params(True)
+
+
+def is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
+    return hasattr(tensor, "full_tensor")
+
+
+def owned(tensor: Tensor) -> Tensor:
+    """What of it is on this rank, in the same memory."""
+    return tensor.to_local().detach() if is_shard(tensor) else tensor
+
+
+def own(parameter: nn.Parameter) -> nn.Parameter:
+    """What an optimiser is to change: itself, or of a sharded one what of it is ``owned``."""
+    return nn.Parameter(owned(parameter), parameter.requires_grad) if is_shard(parameter) else parameter
+
+
+def hand_over(parameters: Mapping[nn.Parameter, nn.Parameter]) -> None:
+    """The gradients of sharded parameters, to what is their ``own`` (the keys)."""
+    for mine, parameter in parameters.items():
+        if mine is not parameter:
+            mine.grad = None if parameter.grad is None else owned(parameter.grad)
+            parameter.grad = None
+
+
+def norm(whole: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+    """The length of all together; of ``parts`` every rank has its own."""
+    length = nn.utils.get_total_norm(whole, foreach=True)
+    if not parts:
+        return length
+    return (length.square() + total(nn.utils.get_total_norm(parts, foreach=True).square())).sqrt()
+
+
+def as_shard(tensor: Tensor, like: Tensor) -> Tensor:
+    """Of ``like``'s shape or that of what of it is ``owned``: sharded as it. Anything else stays as it is."""
+    if not is_shard(like) or is_shard(tensor) or tensor.ndim == 0:
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    mine = owned(like).shape
+    if tensor.shape != mine and tensor.shape == like.shape:
+        rows = -(-len(tensor) // count())
+        tensor = tensor[rows * rank() :][:rows]
+    if tensor.shape != mine:
+        return tensor
+    tensor = tensor.to(like.device).contiguous()
+    return DTensor.from_local(
+        tensor, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+
+
+def as_shards(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: as_shard(tensor, like[name]) if name in like else tensor for name, tensor in tensors.items()}
+
+
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All ranks call this at once; what is sharded comes to the CPU."""
+    return {name: tensor.full_tensor().cpu() if is_shard(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def as_kept(tensor: Tensor, like: Tensor) -> Tensor:
+    """What a rank keeps of it if it keeps it as ``like``."""
+    return tensor.full_tensor() if is_shard(tensor) and not is_shard(like) else owned(tensor)
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Inside, each rank has the whole network and may go forward by itself; nothing may be trained or stored."""
+    shards: list[Any] = [part for part in model.modules() if hasattr(part, "unshard")]
+    for part in shards:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in shards:
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 def gather(value: Any) -> list[Any]:
     """What every rank says, in their order: what JSON can hold."""
@@ -202,21 +304,27 @@ def gather(value: Any) -> list[Any]:
 def of_first(function: Callable[[], Answer]) -> Answer:
     """What ``function`` says (JSON) on the first rank, which alone calls it; the others wait. ``RankFailed`` on these
     where it raises."""
+    return of_each(lambda: function() if first() else None)[0]
+
+
+def of_each(function: Callable[[], Any]) -> list[Any]:
+    """What ``function`` says (JSON) on every rank; each calls it as if it were the only one. Where it raises on some,
+    ``RankFailed`` on the others."""
     if count() == 1:
-        return function()
+        return [function()]
     answer, failure = None, None
-    if first():
-        try:
-            with alone():
-                answer = function()
-        except Exception as error:
-            failure = error
-    told = gather([answer, failure and f"{type(failure).__name__}: {failure}"])[0]
+    try:
+        with alone():
+            answer = function()
+    except Exception as error:
+        failure = error
+    told = gather([answer, failure and f"{type(failure).__name__}: {failure}"])
     if failure is not None:
         raise failure
-    if told[1] is not None:
-        raise RankFailed(f"the first process has stopped: {told[1]}")
-    return told[0]
+    for place, (_, said) in enumerate(told):
+        if said is not None:
+            raise RankFailed(f"process {place} has stopped: {said}")
+    return [answer for answer, _ in told]
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from polyscene.training import distributed
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -24,7 +26,9 @@ class Ema(Generic[Network]):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        mine, theirs = _tensors(self.model), _tensors(model)
+        kept, theirs = _tensors(self.model), _tensors(model)
+        mine = {name: distributed.owned(tensor) for name, tensor in kept.items()}
+        theirs = {name: distributed.as_kept(tensor, kept[name]) for name, tensor in theirs.items()}
         floating = [name for name in mine if mine[name].is_floating_point()]
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_([mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay)

@@ -61,6 +61,7 @@ def train(config: Config, console: Console | None = None) -> Path:
     """
     out = rundir.directory(config)
     with distributed.joined(config.training.device):
+        config = of_this_rank(config)
         console = (console or Console()) if distributed.first() else Console(quiet=True, file=io.StringIO())
         with _claimed(out, config) as finished:
             if finished:
@@ -88,13 +89,32 @@ def _claimed(out: Path, config: Config) -> Iterator[bool]:
 
 def of_all_ranks(config: Config) -> Config:
     """The run of a single process that makes the same batches."""
+    return _rebatched(config, lambda name, batch: batch * distributed.count())
 
-    def whole(sources: Mapping[str, Source]) -> dict[str, Source]:
-        ranks = distributed.count()
-        return {name: one.model_copy(update={"batch": one.batch * ranks}) for name, one in sources.items()}
 
-    together = {"train": whole(config.data.train), "target": whole(config.data.target)}
-    return config.model_copy(update={"data": config.data.model_copy(update=together)})
+def of_this_rank(config: Config) -> Config:
+    """With its own batches, where those in the file are of all ranks. ``ValueError`` where they cannot be divided."""
+
+    def part(name: str, batch: int) -> int:
+        if batch % distributed.count():
+            raise ValueError(
+                f"{name}.batch: {batch} cannot be divided among {distributed.count()} ranks, as elastic is"
+            )
+        return batch // distributed.count()
+
+    return _rebatched(config, part) if config.training.elastic else config
+
+
+def _rebatched(config: Config, change: Callable[[str, int], int]) -> Config:
+    def changed(section: str, sources: Mapping[str, Source]) -> dict[str, Source]:
+        return {
+            name: one.model_copy(update={"batch": change(f"data.{section}.{name}", one.batch)})
+            for name, one in sources.items()
+        }
+
+    data = config.data
+    every = {"train": changed("train", data.train), "target": changed("target", data.target)}
+    return config.model_copy(update={"data": data.model_copy(update=every)})
 
 
 def make_step(method: Part, tasks: Mapping[str, Task]) -> Step:
@@ -237,11 +257,21 @@ class Run:
             raise self._explained(NonFinite(f"step {self.step}: weights are not finite"))
         state = {"at": self.step, "trainer": self.trainer.state(), "meter": meter, "rng": torch.get_rng_state()}
 
-        def fill(directory: Path) -> None:
-            weights.save(for_use(self.trainer.best_model), directory, **self._facts())
-            checkpoint.save_state(directory, state)
+        self._write("last", self._facts(), state)
 
-        distributed.of_first(lambda: checkpoint.replace(self.out / "last", fill))
+    def _write(self, name: str, facts: dict[str, Any], state: dict[str, Any] | None = None) -> None:
+        """The weights as they are used, what is known of them, and ``state``."""
+        model = self.trainer.best_model
+        with for_use(model):
+            tensors = distributed.whole(model.state_dict())
+
+            def fill(directory: Path) -> None:
+                if distributed.first():
+                    weights.save(model, directory, tensors, **facts)
+                if state is not None:
+                    checkpoint.save_state(directory, state)
+
+            checkpoint.replace(self.out / name, fill)
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -271,23 +301,24 @@ class Run:
         if self.stopped is not None:
             self._leave()
         model = self.trainer.best_model.eval()
-        figures = {
-            name: evaluation.evaluate(model, loader, device=self.device, ranks=True)
-            for name, loader in self.sources.evaluate.items()
-        }
+        with _for_each_rank(model):
+            figures = {
+                name: evaluation.evaluate(model, loader, device=self.device, ranks=True)
+                for name, loader in self.sources.evaluate.items()
+            }
         reached = score(figures, self.floors, self.tasks)
         before = [record["score"] for record in self.records.kind("evaluate") if record["score"] is not None]
-        best = not (self.out / "best").exists() or all(reached > other for other in before)
-        if best and distributed.first():
-            facts = without_nan({**self._facts(), "metrics": figures, "floors": self.floors, "score": reached})
-            checkpoint.replace(self.out / "best", lambda directory: _save_weights(model, directory, facts))
+        if distributed.of_first(lambda: not (self.out / "best").exists() or all(reached > other for other in before)):
+            facts = {**self._facts(), "metrics": figures, "floors": self.floors, "score": reached}
+            self._write("best", without_nan(facts))
         self.records.append({"kind": "evaluate", "step": self.step, "score": reached, "figures": figures})
         self.tracker.log(self.step, flat(figures))
         self.bar.say(f"step {self.step}: " + self._headlines(figures))
-        if distributed.first():
-            self._draw_curves()
-            for name, loader in self.sources.evaluate.items():
-                samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
+        with _for_each_rank(model):
+            if distributed.first():
+                self._draw_curves()
+                for name, loader in self.sources.evaluate.items():
+                    samples.draw(model, loader, self.device, self.out / "samples" / f"{name}_{self.step:07}.png")
         self.safe_to_leave = False
         self.bar.pause(time.monotonic() - began)
 
@@ -346,7 +377,9 @@ class Run:
         """Estimated from a few batches."""
         few = min(2, len(loader))
         began = time.monotonic()
-        evaluation.evaluate(self.trainer.best_model.eval(), loader, limit=few, device=self.device, ranks=True)
+        model = self.trainer.best_model.eval()
+        with _for_each_rank(model):
+            evaluation.evaluate(model, loader, limit=few, device=self.device, ranks=True)
         return (time.monotonic() - began) * len(loader) / (few * distributed.count())
 
     # -- signals -------------------------------------------------------------------------------------------------------
@@ -387,13 +420,22 @@ class Run:
         raise Stopped(self.stopped)
 
 
-def for_use(model: MultiTaskModel) -> MultiTaskModel:
-    """Without what only training needs."""
-    return model if model.regularizer is None else copy.deepcopy(model).strip()
+@contextmanager
+def for_use(model: MultiTaskModel) -> Iterator[None]:
+    """Inside, it is without what only training needs."""
+    regularizer, parts = model.regularizer, model.parts
+    model.strip()
+    try:
+        yield
+    finally:
+        model.regularizer, model.parts = regularizer, parts
 
 
-def _save_weights(model: MultiTaskModel, directory: Path, facts: dict[str, Any]) -> None:
-    weights.save(for_use(model), directory, **facts)
+@contextmanager
+def _for_each_rank(model: MultiTaskModel) -> Iterator[None]:
+    """Inside, every rank may call it as often as it likes, with pictures of any size."""
+    with distributed.gathered(model), torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def samples_of(micro: list[dict[str, Batch]]) -> list[str]:

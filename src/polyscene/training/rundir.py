@@ -21,6 +21,10 @@ HARMLESS = (  # what may differ when a run is resumed: none of it changes the we
     "training.device",
     "training.threads",
     "training.track",
+    "training.elastic",
+    "training.sharded",
+    "training.recompute",
+    "training.compile",
 )
 LEFT_BY_A_START = ("length.json", "floors.json", "metrics.jsonl")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from polyscene.balancing import base as balancing
 from polyscene.config import Training
 from polyscene.model import MultiTaskModel
 from polyscene.training import distributed, optim
+from polyscene.training.blocks import blocks, recompute
 from polyscene.training.checkpoint import BadCheckpoint
 from polyscene.training.ema import Ema
 from polyscene.training.schedule import factor
@@ -40,21 +42,46 @@ class Trainer:
         for norm in self.frozen:
             norm.requires_grad_(False)
         self.balancing = balancing.make(settings.balancing, list(model.tasks))
-        self.named = dict(self.model.named_parameters())
-        for prefix, owner in (("step", method), ("balancing", self.balancing)):
-            self.named |= {f"{prefix}.{name}": parameter for name, parameter in owner.parameters().items()}
-            for parameter in owner.parameters().values():
-                parameter.data = parameter.data.to(device)
-        optim.freeze(self.named, settings.optimiser)
+        beside = {
+            f"{prefix}.{name}": parameter
+            for prefix, owner in (("step", method), ("balancing", self.balancing))
+            for name, parameter in owner.parameters().items()
+        }
+        for parameter in beside.values():
+            parameter.data = parameter.data.to(device)
+        optim.freeze(dict(model.named_parameters()) | beside, settings.optimiser)
         self.frozen += [norm for norm in _norms_at_rest(self.model) if norm not in self.frozen]
-        self.trained = [parameter for parameter in self.named.values() if parameter.requires_grad]
-        self.optimiser = optim.build(self.named, settings.optimiser)
         self.ema = Ema(self.model, settings.ema) if settings.ema else None
+        if settings.recompute:
+            recompute(model)
+        if settings.compile:
+            model.compile()
+        if settings.sharded:
+            self._shard()
+        self.named = dict(model.named_parameters()) | beside
+        own = {name: distributed.own(parameter) for name, parameter in self.named.items()}
+        self.whose = {own[name]: each for name, each in self.named.items() if each.requires_grad}
+        self.trained = list(self.whose.values())
+        self.optimiser = optim.build(own, settings.optimiser)
         auto = "off" if model.encoder.depthwise else "bf16"
         self.autocast = auto if settings.autocast == "auto" else settings.autocast
         if settings.autocast == "fp16" and device.type != "cuda":
             raise ValueError(f"training.autocast: fp16 needs a cuda device, this run is on {device.type}; use bf16")
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "fp16")
+
+    def _shard(self) -> None:
+        """``ValueError`` for what needs whole weights."""
+        if self.balancing.by_task:
+            raise ValueError(
+                f"training.sharded: balancing {self.settings.balancing.name} differentiates task by task, which needs "
+                "whole weights; leave out sharded, or take fixed, uncertainty or dwa"
+            )
+        if self.settings.autocast == "fp16":
+            raise ValueError("training.sharded: fp16 needs whole gradients to scale them; use autocast: bf16")
+        for model in (self.model, self.ema.model if self.ema else None):
+            if model is not None:
+                beside = model.regularizer.parameters() if model.regularizer else ()
+                distributed.shard(model, blocks(model), beside)
 
     @property
     def best_model(self) -> MultiTaskModel:
@@ -76,6 +103,7 @@ class Trainer:
             for name, loss in {"loss": report.total, **report.by_task, **report.parts}.items():
                 part = loss.detach() / len(micro)
                 losses[name] = losses[name] + part if name in losses else part
+        distributed.hand_over(self.whose)
         distributed.average_gradients(self.trained)
         norm = self._clip()
         self.scaler.step(self.optimiser)
@@ -101,14 +129,14 @@ class Trainer:
 
     def finite(self) -> bool:
         """Whether all that is trained still is."""
-        norms = torch._foreach_norm([parameter.detach() for parameter in self.trained])
-        return bool(torch.stack(list(norms)).isfinite().all())
+        norms = torch.stack(list(torch._foreach_norm([parameter.detach() for parameter in self.whose])))
+        return not distributed.greatest((~norms.isfinite()).any().to(torch.uint8))
 
     def state(self) -> dict[str, Any]:
         """All of it, for ``checkpoint.save_state``. Tensors are the live ones."""
         return {
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self._slots(self.optimiser.state_dict(), distributed.as_shard),
             "ema": {"model": self.ema.model.state_dict(), "updates": self.ema.updates} if self.ema else None,
             "scaler": self.scaler.state_dict(),
             "step": self.method.state_dict(),
@@ -118,20 +146,27 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """``BadCheckpoint`` if it is the state of another model."""
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            _load(self.model, state["model"])
+            self.optimiser.load_state_dict(self._slots(state["optimiser"], _as_strided))
             if self.ema:
-                self.ema.model.load_state_dict(state["ema"]["model"])
+                _load(self.ema.model, state["ema"]["model"])
                 self.ema.updates = state["ema"]["updates"]
             self.scaler.load_state_dict(state["scaler"])
             self.method.load_state_dict(state["step"])
             self.balancing.load_state_dict(state["balancing"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise BadCheckpoint(f"the checkpoint does not fit this model: {error}") from error
-        for parameter, slots in self.optimiser.state.items():  # as strided as the parameter, or foreach is slow
-            for name, slot in slots.items():
-                if isinstance(slot, Tensor) and slot.shape == parameter.shape:
-                    slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
+
+    def _slots(self, state: dict[str, Any], change: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Any]:
+        """A state of the optimiser, what it remembers of each parameter changed by ``change(slot, parameter)``."""
+        order = [self.whose[mine] for group in self.optimiser.param_groups for mine in group["params"]]
+        slots = {
+            place: {
+                name: change(slot, order[place]) if isinstance(slot, Tensor) else slot for name, slot in kept.items()
+            }
+            for place, kept in state["state"].items()
+        }
+        return {**state, "state": slots}
 
     def _to_training_mode(self) -> None:
         self.model.train()
@@ -146,8 +181,20 @@ class Trainer:
         if self.settings.optimiser.clip is None:
             return torch.zeros((), device=self.device)
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.optimiser.clip, foreach=True).detach()
+        found = [(mine, mine.grad, mine is each) for mine, each in self.whose.items() if mine.grad is not None]
+        norm = distributed.norm(*([grad for _, grad, whole in found if whole is kind] for kind in (True, False)))
+        nn.utils.clip_grads_with_norm_([mine for mine, *_ in found], self.settings.optimiser.clip, norm, foreach=True)
         return torch.zeros_like(norm) if self.scaler.is_enabled() else norm  # fp16's overflows are the scaler's affair
+
+
+def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
+    model.load_state_dict(distributed.as_shards(state, model.state_dict()))
+
+
+def _as_strided(slot: Tensor, parameter: Tensor) -> Tensor:
+    """What a rank owns of it, strided as the parameter, or foreach is slow."""
+    mine, like = (distributed.owned(each) for each in (distributed.as_shard(slot, parameter), parameter))
+    return torch.empty_like(like, dtype=mine.dtype).copy_(mine) if mine.shape == like.shape else mine
 
 
 def to_channels_last(model: nn.Module) -> None:
