@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from polyscene import info, tables
+from polyscene import atomic, info, tables
 from polyscene.evaluate.baseline import Baseline
 from polyscene.evaluate.judgement import FILE, VIEWS, Figures, Judged, Judgement, finite
 from polyscene.metrics import protocols
@@ -109,9 +109,11 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     by_source = {name: {**one.facts(), "skipped": built.evaluate[name].skipped} for name, one in found.items()}
     result = finite({"weights": str(info.find(weights)), "data": data, "sources": by_source})
-    (folder / FILE).write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
     readable = [each for name, one in found.items() for each in (one.headlines(name), one.every_figure())]
-    (folder / FILE).with_suffix(".md").write_text("\n".join(map(tables.markdown, readable)), encoding="utf-8")
+    with atomic.whole((folder / FILE).with_suffix(".md")) as part:
+        part.write_text("\n".join(map(tables.markdown, readable)), encoding="utf-8")
+    with atomic.whole(folder / FILE) as part:
+        part.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
     console.print(f"every figure: {folder / FILE} and .md", highlight=False, soft_wrap=True)
     return dict(result)
 

@@ -62,6 +62,8 @@ def run(
     inputs = examples(photos or [SAMPLES], size, network)
     console = Console(soft_wrap=True, highlight=False)
     out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(".export-*"):  # by one that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
         exact = Path(scratch) / "exact.onnx"
         any_size = graph.write(network, size, exact)
@@ -191,12 +193,14 @@ def _timed(network: Any, engine: Engine, exact: Path, inputs: Arrays, console: C
 
 
 def _keep(made: Path, about: dict[str, Any], out: Path) -> None:
-    """What was made takes the place of what was there, ``export.json`` last; what that no longer names goes."""
+    """What was made takes the place of what was there, ``export.json`` last, without which there is no exported
+    network: none is ever half of another. What it no longer names goes."""
     look = made.with_name("look.py")
     if about["format"] == "onnx":
         shutil.copyfile(Path(__file__).with_name("look.py"), look)
     told = made.with_name(ABOUT)
     told.write_text(json.dumps(about, indent=2), encoding="utf-8")
+    (out / ABOUT).unlink(missing_ok=True)
     new = [*sorted(made.parent.glob("model.*")), *([look] if look.exists() else []), told]
     for file in new:
         file.replace(out / file.name)
