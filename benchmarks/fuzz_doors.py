@@ -1,7 +1,7 @@
 """Every door through which files and requests of strangers come in, under damaged and hostile ones: configurations,
-descriptions, cameras, labels, checkpoints, exported networks, requests to the web page. Of each nothing but the errors
-that are documented may come out, in one message; nothing may take long, start a program, ask the network, or open a
-file outside its folder. Exits with 1 otherwise.
+descriptions, cameras, labels, shards, checkpoints, exported networks, requests to the web page. Of each nothing but the
+errors that are documented may come out, in one message; nothing may take long, start a program, ask the network, or
+open a file outside its folder. Exits with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import copy
+import hashlib
 import io
 import json
 import os
@@ -18,9 +19,11 @@ import shutil
 import signal
 import struct
 import sys
+import tarfile
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,10 +47,13 @@ from polyscene.app import upload
 from polyscene.app.desk import intrinsics
 from polyscene.app.door import Door
 from polyscene.convert import command as conversion
+from polyscene.data import tar
 from polyscene.data.base import BadSample
 from polyscene.data.cameras import Cameras
 from polyscene.data.description import BadDescription
 from polyscene.data.folder import Folder
+from polyscene.data.pack import pack
+from polyscene.data.shards import Shards
 from polyscene.encoders import pretrained
 from polyscene.training import checkpoint
 
@@ -248,6 +254,87 @@ class Labels(Entrance):
             file.write_bytes(self.whole[file])
 
 
+class ShardFiles(Entrance):
+    """Descriptions, listings and archives, most with checksums to match, so that what lies behind these is reached."""
+
+    errors = (BadSample,)
+    NAMES = ("../../x.json", "/etc/passwd", "00000000.json", "00000001.image.png", "a", "", "\xff.png", "./x.npy")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        source = folder / "source"
+        make_folder(source, 3)
+        text = (source / "polyscene.yaml").read_text().replace('"edges/{id}.png"', '"edges/{id}.npy"')
+        (source / "polyscene.yaml").write_text(text)
+        for frame in range(3):
+            np.save(source / f"edges/frame_{frame}.npy", np.zeros((24, 32), np.float32))
+        pack(Folder(source, views=2), folder / "out", samples=1, workers=1)
+        self.set = folder / "out"
+        self.whole = {path.name: path.read_bytes() for path in self.set.glob("shard*")}
+        self.facts = json.loads(self.whole["shards.json"])
+        archive = self.whole["shard-000000.tar"]
+        self.members = [(name, bytes(each)) for name, each in tar.members(memoryview(archive)[: -len(tar.END)])]
+
+    def attempt(self, rng: random.Random) -> None:
+        facts, archive = copy.deepcopy(self.facts), self.whole["shard-000000.tar"]
+        match rng.randrange(6):
+            case 0:
+                self._put("shards.json", a_json(facts, rng))
+            case 1:
+                name = rng.choice(list(self.whole))
+                self._put(name, scrambled(self.whole[name], rng))
+            case 2:
+                listing = json.loads(self.whole["shard-000000.json"])
+                self._told(facts, archive, a_json(listing, rng))
+            case 3:
+                self._told(facts, scrambled(archive, rng))
+            case _:
+                self._told(facts, self._archive(rng))
+        try:
+            found = Shards(self.set)
+            found.read(rng.choice((0, 0, 0, len(found) - 1)))
+        finally:
+            for name, content in self.whole.items():
+                (self.set / name).write_bytes(content)
+
+    def _put(self, name: str, content: bytes) -> None:
+        self.write(f"out/{name}", content)
+
+    def _told(self, facts: Any, archive: bytes, listing: bytes | None = None) -> None:
+        """An archive that is listed and described as if it were what was packed."""
+        if listing is None:
+            end = max(1, len(archive) - len(tar.END))
+            listing = json.dumps({"samples": [[0, zlib.crc32(archive[:end])]]}).encode()
+        (about,) = [each for each in facts["shards"] if each["name"] == "shard-000000.tar"]
+        about |= {"bytes": max(1, len(archive)), "sha256": hashlib.sha256(archive).hexdigest()}
+        about["listing"] = hashlib.sha256(listing).hexdigest()
+        (self.set / "shards.json").write_text(json.dumps(facts))
+        (self.set / "shard-000000.json").write_bytes(listing)
+        self._put("shard-000000.tar", archive)
+
+    def _archive(self, rng: random.Random) -> bytes:
+        """Members changed, or called otherwise."""
+        members, place = list(self.members), rng.randrange(len(self.members))
+        name, content = members[place]
+        match rng.randrange(4):
+            case 0 if name.endswith(".json"):
+                content = a_json(json.loads(content), rng)
+            case 0 | 1:
+                content = scrambled(content, rng)
+            case 2:
+                content = rng.choice(members)[1]
+            case _:
+                about = tarfile.TarInfo(rng.choice(self.NAMES))
+                about.size, about.type = len(content), rng.choice((b"0", b"1", b"2", b"5", b"g", b"L"))
+                about.linkname = rng.choice(("", "/etc/passwd"))
+                members[place] = ("", about.tobuf() + content + bytes(-len(content) % tar.BLOCK))
+                return b"".join(each if not said else tar.member(said, each) for said, each in members) + tar.END
+        members[place] = (name, content)
+        if rng.random() < 0.1:
+            del members[rng.randrange(len(members))]
+        return b"".join(tar.member(said, each) for said, each in members) + tar.END
+
+
 class Weights(Entrance):
     """Our own files: headers and cards changed as trees, or bytes of them."""
 
@@ -399,6 +486,7 @@ DOORS: dict[str, type[Entrance]] = {
     "descriptions": Descriptions,
     "cameras": CameraFiles,
     "labels": Labels,
+    "shards": ShardFiles,
     "weights": Weights,
     "states": States,
     "foreign": Foreign,

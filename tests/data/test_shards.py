@@ -392,13 +392,13 @@ def test_mixed_sources_keep_their_weights(tmp_path: Path, processes: int, monkey
         monkeypatch.setattr(kind, "read", lambda self, index: replace(blank, meta=(str(index),)))
     for own in range(processes):
         built = sources.build(data, tasks, seed=1, part=(own, processes)).train
-        steps = 100 // processes
+        steps = 30 // processes
         for name, loader in built.items():
             loader.transform = lambda sample, tasks, draw: sample
             for number in range(steps):
                 drawn[name].update(loader.number(number).meta)
     for name, (_, batch) in parts.items():
-        assert drawn[name].total() == 100 * batch  # of every hundred steps
+        assert drawn[name].total() == 30 * batch  # of every thirty steps
         assert max(drawn[name].values()) - min(drawn[name].values()) <= 1  # and of each source its samples alike
 
 

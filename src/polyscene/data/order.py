@@ -16,7 +16,7 @@ def together(groups: Tensor, batch: int, window: int, first: int, generator: Gen
     """
     shuffled = torch.randperm(len(groups), generator=generator)
     drawn = torch.randperm(int(groups.max()) + 1, generator=generator)
-    sequence = shuffled[drawn[groups[shuffled]].argsort(stable=True)]
+    sequence = shuffled[drawn[groups[shuffled].long()].argsort(stable=True)]
     lanes = (first + torch.arange(len(groups))) % batch * window // batch
     order = torch.empty_like(sequence)
     order[lanes.argsort(stable=True)] = sequence

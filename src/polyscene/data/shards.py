@@ -10,12 +10,14 @@ import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from polyscene import tasks as task_table
 from polyscene.data import stored, tar
@@ -30,6 +32,7 @@ from polyscene.types import Sample
 
 FILE = "shards.json"
 FORMAT = 1
+MOST = 1 << 28  # samples
 LARGEST = 1 << 26  # bytes of shards.json, and of the list of a shard
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 
@@ -82,15 +85,22 @@ class Shards(Dataset):
         where = self._source.at(FILE)
         if not self.facts.shards:
             raise BadSample(where, "not finished", "call the `polyscene data pack` that began it again; it carries on")
+        if self.facts.samples > MOST:
+            raise BadSample(where, f"speaks of more than {MOST:,} samples", LOST)
         if sum(shard.samples for shard in self.facts.shards) + len(self.facts.left_out) != self.facts.samples:
             raise BadSample(where, "lists fewer samples than it should have", LOST)
         self.name, self.notes, self.labels = self.facts.name, self.facts.notes, self.facts.labels
         self.tasks = {name: _task(name, about, where) for name, about in self.facts.tasks.items()}
+        for name, label in self.labels.items():
+            _check(name, label, self.tasks.get(name), where)
         self._ends = list(accumulate(shard.samples for shard in self.facts.shards))
         self.window = min(window, len(self._ends))
-        counts = torch.tensor([shard.samples for shard in self.facts.shards])
-        self.groups = torch.arange(len(counts)).repeat_interleave(counts)
         self._opened = _Opened(self._source, 2 * self.window)
+
+    @cached_property
+    def groups(self) -> Tensor:  # type: ignore[override]
+        counts = torch.tensor([shard.samples for shard in self.facts.shards])
+        return torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -192,6 +202,13 @@ def facts(where: Here | Elsewhere) -> Facts:
     except ValueError as error:
         raise BadSample(where.at(FILE), f"is no description of shards ({str(error)[:300]})", LOST) from None
     return found
+
+
+def _check(name: str, label: Label, task: Task | None, where: str) -> None:
+    for key in ("scale", "offset", "invalid"):
+        numbers = getattr(label, key)
+        if task is None or (isinstance(numbers, tuple) and len(numbers) != task.value_channels):
+            raise BadSample(where, f"labels.{name}.{key} fits no task", LOST)
 
 
 def _task(name: str, about: Mapping[str, Any], where: str) -> Task:

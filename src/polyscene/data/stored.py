@@ -256,8 +256,9 @@ def _target(raws: Sequence[np.ndarray], task: Task, label: Label, own: bool) -> 
             accepted = task.accept(read)
         except BadSample as error:
             raise Unreadable(f"its {task.name}: {error.problem}") from None
-        except ValueError as error:
-            raise Unreadable(f"its {task.name}: {str(error).partition('; ')[0]}") from None
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            told = (str(error).splitlines() or [""])[0].partition("; ")[0][:300]
+            raise Unreadable(f"its {task.name}: {told}") from None
         if not own:
             exact = torch.where(accepted.valid, read.value, 0).to(accepted.value.dtype)
         each.append(accepted if own else Target(exact, accepted.valid))
