@@ -97,7 +97,7 @@ class Work:
 WORKS = {
     "training": Work(training),
     "adaptation": Work(adaptation),
-    "rendering": Work(rendering, ("*.room",), once=True),
+    "rendering": Work(rendering, ("*.room",)),
     "evaluation": Work(evaluation, ("metrics.*",)),
     "export": Work(exporting, ("model.onnx", "look.py")),
     "packing": Work(packing, ("*.tar",), once=True),

@@ -38,8 +38,12 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """For files."""
-        return f"{self.index:05d}-of-{self.count:05d}"
+        """For files; ends with ``of_all``."""
+        return f"{self.index:05d}{self.of_all}"
+
+    @property
+    def of_all(self) -> str:
+        return f"-of-{self.count:05d}"
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
         """Every ``count``-th: the parts are equally long, within one, and what is heavy at one end is spread."""

@@ -32,8 +32,8 @@ class Manifest:
 
     keeps: ClassVar[bool] = True
 
-    def __init__(self, out: Path, file: TextIO) -> None:
-        self.out, self.file = out, file
+    def __init__(self, out: Path, shard: Shard, file: TextIO) -> None:
+        self.out, self.shard, self.file = out, shard, file
         self.written = self.found = self.failed = 0
 
     @classmethod
@@ -47,7 +47,7 @@ class Manifest:
             try:
                 stack.enter_context(lock.held(folder / f".{shard.name}.lock"))
                 for other in folder.glob(".*.lock"):
-                    if not other.stem.endswith(f"-of-{shard.count:05d}"):
+                    if not other.stem.endswith(shard.of_all):
                         with lock.held(other, shared=True):
                             pass
             except lock.Held as holder:
@@ -58,7 +58,7 @@ class Manifest:
             _claim(folder / RUN, shard, run)
             file = folder / f"{shard.name}.jsonl"
             _mend(file)
-            yield cls(out, stack.enter_context(file.open("a", encoding="utf-8")))
+            yield cls(out, shard, stack.enter_context(file.open("a", encoding="utf-8")))
 
     @property
     def exit_code(self) -> int:
@@ -66,10 +66,12 @@ class Manifest:
         return 0 if not self.failed else 1 if self.written or self.found else 2
 
     def done(self, retry: bool) -> tuple[np.ndarray, np.ndarray]:
-        """``pictures.mark``s of inputs that need no more, by whatever shard: of those that went well, and of those that
-        failed; the latter none if they are to be tried again."""
+        """``pictures.mark``s of inputs that need no more: of those that went well, and of those that failed; the latter
+        none if they are to be tried again. What shards of another count did is among them."""
         good, bad = array("Q"), array("Q")
         for file in sorted((self.out / FOLDER).glob("*.jsonl")):
+            if file.stem.endswith(self.shard.of_all) and file.stem != self.shard.name:
+                continue
             for line in file.open(encoding="utf-8"):
                 if line.endswith("\n"):  # else another shard is just writing it
                     facts = json.loads(line)
