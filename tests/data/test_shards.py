@@ -265,6 +265,31 @@ def test_the_next_shard_of_a_lane_is_fetched_ahead(memory: str, monkeypatch: pyt
     assert told[:8] == [shard for pair in read[2:6] for shard in pair]
 
 
+def test_threads_share_a_cache_that_holds_hardly_anything(memory: str, tmp_path: Path) -> None:
+    shards = Shards(memory, cache=1e-9, window=3)
+    loader = Loader(shards, shards.tasks, 3, lambda sample, *_: sample, 0, workers=4)
+    wanted = names(loader, range(8))
+    assert [batch.meta for batch, _ in zip(loader.batches(), range(8), strict=False)] == wanted
+    assert len(kept(tmp_path)) <= 2
+
+
+def test_a_network_that_fails_is_asked_again_and_then_told(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, fails, copy = Shards(memory), [1], Elsewhere._copy
+
+    def failing(self: Elsewhere, *given: object) -> tuple[str, int]:
+        if fails[0]:
+            fails[0] -= 1
+            raise TimeoutError("nobody answers")
+        return copy(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Elsewhere, "_copy", failing)
+    monkeypatch.setattr("polyscene.data.fetched.time.sleep", lambda seconds: None)
+    assert_same(shards.read(0), Views(12).read(0))
+    fails[0] = 3
+    with pytest.raises(OSError, match=r"shard-000001\.tar cannot be fetched: nobody answers"):
+        shards.read(2)
+
+
 def test_what_is_expected_arrives(memory: str, tmp_path: Path) -> None:
     shards = Shards(memory)
     shards.expect(5)

@@ -120,16 +120,16 @@ class Cityscapes(Streets):
         found = [frame]
         for offset in nearest_first(REACH * (self._views > 1), self._stride):
             other = f"{sequence}_{number + offset:06d}"
-            if len(found) < self._views and self._anchor(other) == number and self._image(other).exists():
+            if len(found) < self._views and self._anchor(other) == number and self.image_file(other).exists():
                 found.append(other)
         if len(found) < self._views:
-            folder = self._image(f"{sequence}_{number + self._stride:06d}").parent
+            folder = self.image_file(f"{sequence}_{number + self._stride:06d}").parent
             problem = f"{len(found) - 1} neighbours of {frame} at stride {self._stride}, asked for {self._views - 1}"
             raise BadSample(folder, problem, f"fewer views or a smaller stride; {self.remedy}")
         return found
 
     def image(self, frame: str) -> Tensor:
-        return self.picture(self._image(frame))
+        return self.picture(self.image_file(frame))
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target | None:
         if not self._is_annotated(frame):
@@ -185,7 +185,7 @@ class Cityscapes(Streets):
     def _folder(self, name: str, frame: str) -> Path:
         return self.root / (name if self._is_annotated(frame) else f"{name}_sequence")
 
-    def _image(self, frame: str) -> Path:
+    def image_file(self, frame: str) -> Path:
         return self._folder("leftImg8bit", frame) / f"{frame}_leftImg8bit.png"
 
     def _disparity(self, frame: str) -> Path:

@@ -75,18 +75,11 @@ class Elsewhere:
         """The file, opened; it stays readable if it is thrown out meanwhile. ``BadSample`` if it is missing there, or
         is not the one of that ``size`` and ``digest``; ``OSError`` if it cannot be fetched."""
         kept = self.folder / digest
-        for _ in range(TRIES):
-            try:
-                opened = kept.open("rb")
-                os.utime(opened.fileno())
-                return opened
-            except FileNotFoundError:
-                pass
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with held(self.folder / f"{digest[:2]}.lock", wait=True):
-                if not kept.exists():
-                    self._fetch(name, size, digest, kept)
-        raise OSError(f"{kept} is thrown out before it can be opened; give the cache more room")
+        if (found := _used(kept)) is not None:
+            return found
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with held(self.folder / f"{digest[:2]}.lock", wait=True):
+            return _used(kept) or self._fetch(name, size, digest, kept)
 
     def expect(self, name: str, size: int, digest: str) -> None:
         """Fetches it in the background, if it is not there. What goes wrong is told when it is opened."""
@@ -102,14 +95,16 @@ class Elsewhere:
         try:
             with self._turns:
                 self.open(name, size, digest).close()
-        except (BadSample, OSError):
+        except Exception:  # what the file systems behind fsspec raise has no end
             return  # and is not tried again
         self._expected.discard(digest)
 
-    def _fetch(self, name: str, size: int, digest: str, kept: Path) -> None:
+    def _fetch(self, name: str, size: int, digest: str, kept: Path) -> BinaryIO:
         where = self.at(name)
         self._make_room(size)
-        for attempt in range(1, TRIES + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
             try:
                 with os.fdopen(handle, "wb") as file:
@@ -117,11 +112,14 @@ class Elsewhere:
                 if (told, got) != (digest, size):
                     problem = f"has {got:,} bytes of sha256 {told[:12]}, not {size:,} of {digest[:12]}"
                     raise BadSample(where, problem, LOST)
+                opened = Path(part).open("rb")  # before another process can throw it out
                 os.replace(part, kept)
-                return
+                return opened
+            except BadSample:
+                raise
             except FileNotFoundError:
                 raise BadSample(where, "missing", LOST) from None
-            except OSError as error:
+            except Exception as error:  # what the file systems behind fsspec raise has no end
                 if attempt == TRIES:
                     raise OSError(f"{where} cannot be fetched: {error}") from error
             finally:
@@ -155,6 +153,16 @@ class Elsewhere:
                 return
             path.unlink(missing_ok=True)
             total -= each
+
+
+def _used(kept: Path) -> BinaryIO | None:
+    """The file, opened and marked as used just now; None if it is not there."""
+    try:
+        opened = kept.open("rb")
+    except FileNotFoundError:
+        return None
+    os.utime(opened.fileno())
+    return opened
 
 
 def _all(where: str, open_as: Callable[[str], Any], most: int) -> bytes:

@@ -89,7 +89,10 @@ class Nyuv2(Original):
         self.notes += [f"nyuv2: {name} are derived from {self._origins[name]}" for name in sorted(self.derived)]
 
     def image(self, frame: str) -> Tensor:
-        return picture(self._files.file("images", frame))
+        return picture(self.image_file(frame))
+
+    def image_file(self, frame: str) -> Path:
+        return self._files.file("images", frame)
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target | None:
         match name:

@@ -54,6 +54,10 @@ class Original(Dataset):
     def image(self, frame: str) -> Tensor:
         """(3, h, w) in [0, 1]."""
 
+    def image_file(self, frame: str) -> Path | None:
+        """Where the picture lies, if in a file of its own."""
+        return None
+
     @abstractmethod
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target | None:
         """(1, c, h, w) for an image of ``size`` (h, w); None where this frame has no such label."""
@@ -94,6 +98,10 @@ class Original(Dataset):
             source=self.name,
             meta=(" ".join(f"{self.name}/{frame}" for frame in frames),),
         )
+
+    def raw_files(self, index: int) -> dict[str, list[Path]]:
+        pictures = [file for frame in self.views(index) if (file := self.image_file(frame)) is not None]
+        return {"image": pictures} if pictures else {}
 
     def labelled(self, name: str, frame: str, size: tuple[int, int]) -> Target:
         """The label as its task accepts it, all invalid where there is none."""

@@ -99,7 +99,7 @@ class PascalContext(Original):
 
     # -- one frame -----------------------------------------------------------------------------------------------------
     def image(self, frame: str) -> Tensor:
-        return picture(self._image(frame))
+        return picture(self.image_file(frame))
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target:
         return self._labellers[name](frame, size)
@@ -149,7 +149,7 @@ class PascalContext(Original):
     def _class_map(self, frame: str) -> Path:
         return self.root / CLASS_MAPS / f"{frame}.mat"
 
-    def _image(self, frame: str) -> Path:
+    def image_file(self, frame: str) -> Path:
         return self.root / "JPEGImages" / f"{frame}.jpg"
 
     # -- the whole -----------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class PascalContext(Original):
         if len(self._whole) != count or len(set(self._whole)) != count:
             problem = f"{len(self._whole)} frames, {len(set(self._whole))} of them different; {self.split} has {count}"
             yield BadSample(self._list, problem, AGAIN)
-        if lost := [frame for frame in self.frames if not self._image(frame).is_file()]:
+        if lost := [frame for frame in self.frames if not self.image_file(frame).is_file()]:
             yield BadSample(self._list, f"names {len(lost)} frames without a picture: {', '.join(lost[:8])}", AGAIN)
         if "normals" in self.tasks and (strange := self._turned()):
             yield BadSample(self.root / "normals_distill", *strange)
@@ -228,7 +228,7 @@ class PascalContext(Original):
         return [frame for frame in looked if self._drawn(frame, self._size(frame)).any()]
 
     def _size(self, frame: str) -> tuple[int, int]:
-        picture = files.read_image(self._image(frame))
+        picture = files.read_image(self.image_file(frame))
         return picture.shape[0], picture.shape[1]
 
     def _turned(self) -> tuple[str, str] | None:

@@ -63,6 +63,9 @@ class Photographs(Dataset):
         """Frames of a video are decoded."""
         len(self.files)
 
+    def raw_files(self, index: int) -> dict[str, list[Path]]:
+        return {"image": [self.files[index]]}
+
     def read(self, index: int) -> Sample:
         file = self.files[index]
         try:

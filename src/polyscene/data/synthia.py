@@ -78,7 +78,10 @@ class Synthia(Streets):
             yield from self.miscounted(self.root / "RGB")
 
     def image(self, frame: str) -> Tensor:
-        return self.picture(self.root / "RGB" / f"{frame}.png")
+        return self.picture(self.image_file(frame))
+
+    def image_file(self, frame: str) -> Path:
+        return self.root / "RGB" / f"{frame}.png"
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target:
         path = self.root / "GT" / "LABELS" / f"{frame}.png"

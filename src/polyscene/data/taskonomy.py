@@ -134,7 +134,10 @@ class Taskonomy(Original):
 
     # -- one frame -----------------------------------------------------------------------------------------------------
     def image(self, frame: str) -> Tensor:
-        return picture(self._file("rgb", frame))
+        return picture(self.image_file(frame))
+
+    def image_file(self, frame: str) -> Path:
+        return self._file("rgb", frame)
 
     def label(self, name: str, frame: str, size: tuple[int, int]) -> Target:
         return self._labellers[name](frame, size)

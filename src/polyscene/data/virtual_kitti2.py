@@ -127,7 +127,10 @@ class VirtualKitti2(Streets):
         return [frame, *(f"{drive}/{number:05d}" for number in near[: self._views - 1])]
 
     def image(self, frame: str) -> Tensor:
-        return self.picture(self._file("rgb", frame))
+        return self.picture(self.image_file(frame))
+
+    def image_file(self, frame: str) -> Path:
+        return self._file("rgb", frame)
 
     def ids(self, frame: str, size: tuple[int, int]) -> Target:
         """From colours; black is unlabelled."""
