@@ -18,7 +18,7 @@ import pytest
 import torch
 from folders import make_folder, save
 
-from polyscene import cli
+from polyscene import cli, config
 from polyscene.config import Data
 from polyscene.data import sources, stored
 from polyscene.data.base import BadSample, Dataset
@@ -448,6 +448,21 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert cli.main(["data", "pack", "nowhere", "--out", str(out)]) == 2
     assert cli.main(["data", "pack", str(root), "--out", str(out), "--samples", "5"]) == 2
     assert "another packing" in capsys.readouterr().err
+
+
+def test_a_configuration_names_folders_relative_to_itself_and_addresses_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUCKET", "s3://bucket/packs")
+    for path, meant in {
+        "packs/a": str(tmp_path / "packs/a"),
+        "memory://b": "memory://b",
+        "${BUCKET}/c": "s3://bucket/packs/c",
+    }.items():
+        (tmp_path / "run.yaml").write_text(
+            f"tasks: [depth]\ndata:\n  train: {{a: {{dataset: {{name: shards, path: '{path}'}}}}}}\n"
+        )
+        assert config.load(tmp_path / "run.yaml").data.train["a"].dataset.options["path"] == meant
 
 
 def test_of_a_configuration_one_source_is_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

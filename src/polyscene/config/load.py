@@ -90,7 +90,10 @@ def _expand(value: Any, place: Place, folder: Path, text: source.Text, problems:
         if found is None:
             problems.append(Problem(place, f"the environment variable {match['name']} is not set", value))
             return match[0]
-        return str(Path(found).absolute()) if is_path and match["name"] in os.environ else found
+        relative = is_path and match["name"] in os.environ and "://" not in found
+        return str(Path(found).absolute()) if relative else found
 
     written = VARIABLE.sub(variable, value)
-    return str(Path(os.path.abspath(base / Path(written).expanduser()))) if is_path else written
+    if not is_path or "://" in written:  # an address elsewhere
+        return written
+    return str(Path(os.path.abspath(base / Path(written).expanduser())))
