@@ -15,7 +15,7 @@ WORKS = ["training", "adaptation", "evaluation", "export", "packing", "predictio
 def test_what_is_killed_ends_alike() -> None:
     """Rendering has its own test beside the rooms."""
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    words = ["--kills", "1", "--steps", "8", "--work", *WORKS]
+    words = ["--kills", "1", "--steps", "4", "--work", *WORKS]
     done = subprocess.run(
         [sys.executable, "benchmarks/kills.py", *words],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300,
