@@ -94,14 +94,16 @@ def gap(one: Path, two: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first if first[name].numel())
 
 
+def numbers(node: Any) -> list[float]:
+    """All that are in it, in order."""
+    if isinstance(node, dict | list):
+        inside = [node[key] for key in sorted(node)] if isinstance(node, dict) else node
+        return [number for item in inside for number in numbers(item)]
+    return [] if isinstance(node, str) else [-1.0 if node is None else float(node)]
+
+
 def figures(out: Path) -> list[float]:
     """Losses and figures of a run, in order."""
-
-    def numbers(node: Any) -> list[float]:
-        if isinstance(node, dict):
-            return [number for key in sorted(node) for number in numbers(node[key])]
-        return [-1.0 if node is None else float(node)]
-
     records = read(out / "metrics.jsonl")
     return [each for one in records for key in ("losses", "figures", "score") for each in numbers(one.get(key, {}))]
 
@@ -111,8 +113,8 @@ STEP = 9  # in which a signal comes
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two ranks: whole ones, one whose second rank alone is told to stop, one that a single process began, and
-    that again with its second rank killed."""
+    """Runs of two ranks: whole ones, one whose second rank alone is told to stop, sharded ones, one that a single
+    process began, and that again with its second rank killed. One of them is judged, too."""
     home = tmp_path_factory.mktemp("ranks")
     alone(home / "begun", {"stop": (0, STEP, signal.SIGTERM)}, optimiser=CLIPPED)
     shutil.copytree(home / "begun", home / "killed")
@@ -123,9 +125,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / "adversarial", {"norm": "batch"}, {"adversarial": True, "ema": 0.9, **SHORT}),
         (home / "sharded", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
         (home / "again", {"stop": [0, STEP, "SIGTERM"]}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
-        (home / "again", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
+        (home / "again", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True, "recompute": True}),
         (home / "opposed", {"norm": "batch"}, {"adversarial": True, "sharded": True, "ema": 0.9, **SHORT}),
         *((home / "changing", {"stop": [0, step, "SIGTERM"]}, {"sharded": step != 2, **ADAM}) for step in (1, 2, 3)),
+        (home / "judged", {}, {"judged": str(home / "adversarial")}),
     ]
     if JD:
         jobs.append((home / "upgrad", {}, {"balancing": "upgrad", **SHORT}))
@@ -229,6 +232,7 @@ def test_sharded_weights_are_trained_as_whole_ones(pair: Path, tmp_path: Path) -
 
 
 def test_a_sharded_run_goes_on_to_the_bit(pair: Path) -> None:
+    """Also where from then on what lies in between is recomputed."""
     for name in ("last/model", "best/model", "last/state", "last/state.1"):
         assert gap(pair / f"sharded/{name}.safetensors", pair / f"again/{name}.safetensors") == 0
 
@@ -238,6 +242,16 @@ def test_shards_are_read_by_another_number_of_ranks(pair: Path, tmp_path: Path) 
     shutil.copytree(pair / "changing", tmp_path / "changing")
     assert (tmp_path / "changing/last/state.1.safetensors").exists()
     assert_alike(alone(tmp_path / "changing", **ADAM), alone(tmp_path / "one", **ADAM))
+
+
+def test_two_ranks_judge_as_one_process_does(pair: Path, tmp_path: Path) -> None:
+    """Seven samples: one rank has one more. The first one alone writes and speaks."""
+    ranks.judge(pair / "adversarial", tmp_path)
+    two, one = (json.loads((folder / "metrics.json").read_text()) for folder in (pair / "judged", tmp_path))
+    assert len(numbers(one["sources"])) > 10
+    assert numbers(two) == pytest.approx(numbers(one), rel=1e-6) and two.keys() == one.keys()
+    told = [(pair / f"told_{rank}").read_text() for rank in range(2)]
+    assert [each.count("every figure:") for each in told] == [1, 0]
 
 
 def test_adversaries_of_a_sharded_network(pair: Path) -> None:

@@ -1,12 +1,16 @@
 import copy
+from collections import Counter
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from polyscene.adaptation.supervised import Supervised
-from polyscene.config import Optimiser, Schedule, Training
+from polyscene.config import Optimiser, Part, Schedule, Training
 from polyscene.model import create_model
+from polyscene.training.blocks import blocks
 from polyscene.training.checkpoint import BadCheckpoint
 from polyscene.training.trainer import Trainer
 from polyscene.types import collate
@@ -102,6 +106,56 @@ def test_frozen_norms_keep_statistics_and_scales_of_the_encoder_only() -> None:
     assert any(name.startswith("encoder") for name in moved)
     assert all(changed != name.startswith("encoder") for name, changed in moved.items())
     assert not any(part.weight.requires_grad for name, part in norms if name.startswith("encoder"))
+
+
+def test_what_is_recomputed_changes_nothing() -> None:
+    """To the bit: weights, statistics of batch norms and their counters; and blocks are run twice."""
+    one, two = trainer(ema=0.5), trainer(ema=0.5, recompute=True)
+    runs: Counter[str] = Counter()
+    for name, each in (("one", one), ("two", two)):
+        block = next(blocks(each.model))
+        norm = next(part for part in block.modules() if isinstance(part, nn.BatchNorm2d))
+        norm.register_forward_pre_hook(lambda *_, name=name: runs.update([name]))
+        for step in range(3):
+            each.update(step, 10, [batch(step, step + 1)])
+    assert runs == {"one": 3, "two": 6}
+    for mine, other in ((one.model, two.model), (one.ema.model, two.ema.model)):
+        theirs = other.state_dict()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.state_dict().items())
+
+
+def test_what_is_compiled_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated as for the compiler, which would take minutes, but run by torch itself."""
+    compiled: list[Any] = []
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+    sgd = {"optimiser": Optimiser(name="sgd", lr=0.01)}
+    one, two = trainer(**sgd), trainer(**sgd, compile=True)
+    for step in range(2):
+        losses = [each.update(step, 10, [batch(step, step + 1)])[0]["loss"] for each in (one, two)]
+        torch.testing.assert_close(*losses)
+    assert compiled
+    torch.testing.assert_close(weights(two), weights(one), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"compile": True, "recompute": True}, "leave out sharded and recompute"),
+        ({"sync_norm": True}, "sync_norm: needs GPUs"),
+        ({"sharded": True, "autocast": "fp16"}, "use autocast: bf16"),
+        ({"sharded": True, "balancing": Part(name="upgrad")}, "upgrad differentiates task by task"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(settings: dict[str, Any], problem: str) -> None:
+    if "balancing" in settings:
+        pytest.importorskip("torchjd")
+    with pytest.raises(ValueError, match=problem):
+        trainer(**settings)
 
 
 def test_bfloat16_trains_and_half_needs_a_gpu() -> None:

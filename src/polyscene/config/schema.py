@@ -211,6 +211,12 @@ class Training(Strict):
             raise ValueError("give one of steps, epochs and minutes, not several")
         return self
 
+    @model_validator(mode="after")
+    def _compiled_alone(self) -> Training:
+        if self.compile and (self.sharded or self.recompute):
+            raise ValueError("compile: goes with whole weights whose maps are kept; leave out sharded and recompute")
+        return self
+
 
 class Config(Strict):
     """One run. ``tasks``: the name of a training source's data set (its tasks and classes), or a list of task names or

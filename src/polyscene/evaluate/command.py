@@ -56,6 +56,27 @@ def run(
     info.find(weights)
     alone = Baseline(baseline)
 
+    from polyscene.training import distributed
+
+    with distributed.joined(device):
+        return _judge(config, weights, data, out, limit, with_floors, device, rules, alone, workers)
+
+
+def _judge(
+    config: Config,
+    weights: str | Path,
+    data: str,
+    out: Path | None,
+    limit: int | None,
+    with_floors: bool,
+    device: str,
+    rules: Protocol,
+    alone: Baseline,
+    workers: int | None,
+) -> dict[str, Any]:
+    """As one of several ranks, which share the samples; the first one speaks and writes."""
+    import io
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -63,7 +84,11 @@ def run(
     from polyscene import weights as files
     from polyscene.data import sources
     from polyscene.evaluate import floors, judge, position_floors
+    from polyscene.training import distributed
 
+    ranks = distributed.count()
+    if limit is not None and limit % ranks:
+        raise ValueError(f"--limit {limit}: {ranks} processes judge as many batches each; give a multiple of {ranks}")
     place = devices.pick(device)
     model, facts = files.load(weights)
     model.to(place)
@@ -74,22 +99,27 @@ def run(
     section = section.model_copy(update=_as_trained(section, home, facts, rules))
     known = {name: source for name, source in section.train.items() if with_floors and name in section.evaluate}
     section = section.model_copy(update={"train": known, "target": {}})
-    built = sources.build(section, model.tasks, config.seed)
+    with distributed.in_turns():
+        built = sources.build(section, model.tasks, config.seed)
     single = {name: _alone(alone, name, loader, model.tasks, rules) for name, loader in built.evaluate.items()}
-    console = Console()
+    console = Console() if distributed.first() else Console(quiet=True, file=io.StringIO())
     for note in built.notes:
         console.print(note, highlight=False)
     found: dict[str, Judgement] = {}
     for name, loader in built.evaluate.items():
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            shown = bar.add_task(name)
-            judged = judge(model, loader, limit, place, partial(_advance, bar, shown), rules, workers)
+        with Progress(console=Console(stderr=True), transient=True, disable=not distributed.first()) as bar:
+            shown, few = bar.add_task(name), None if limit is None else limit // ranks
+            judged = judge(model, loader, few, place, partial(_advance, bar, shown), rules, workers, ranks=True)
+        for bad in distributed.gather(loader.bad):
+            loader.bad |= bad
         beside: dict[str, Figures] = {}
         fast = {task: each for task, each in model.tasks.items() if not each.metric(rules).slow}
         if with_floors and fast.keys() & judged.keys():
+            ways = {"constant": floors, "place only": position_floors}
             teacher = built.train.get(name, loader)
-            beside["constant"] = floors(teacher, loader, fast, limit, rules)
-            beside["place only"] = position_floors(teacher, loader, fast, limit, rules)
+            beside = distributed.of_first(
+                lambda: {way: find(teacher, loader, fast, limit, rules) for way, find in ways.items()}  # noqa: B023
+            )
         found[name] = Judgement(
             judged,
             rules.name,
@@ -105,10 +135,12 @@ def run(
         console.print(tables.console(table))
         for line in table.notes:
             console.print(line, highlight=False, markup=False, style="dim")
-    folder = out or (home if home.is_dir() else home.parent)
-    folder.mkdir(parents=True, exist_ok=True)
     by_source = {name: {**one.facts(), "skipped": built.evaluate[name].skipped} for name, one in found.items()}
     result = finite({"weights": str(info.find(weights)), "data": data, "sources": by_source})
+    if not distributed.first():
+        return dict(result)
+    folder = out or (home if home.is_dir() else home.parent)
+    folder.mkdir(parents=True, exist_ok=True)
     readable = [each for name, one in found.items() for each in (one.headlines(name), one.every_figure())]
     with atomic.whole((folder / FILE).with_suffix(".md")) as part:
         part.write_text("\n".join(map(tables.markdown, readable)), encoding="utf-8")

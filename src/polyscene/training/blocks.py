@@ -55,11 +55,12 @@ def _forward(block: nn.Module, usual: Any, *arguments: Any, **keywords: Any) -> 
 def _remembering_nothing(block: nn.Module) -> Iterator[None]:
     """Inside, batch norms that train leave statistics and counters alone: the first time has counted."""
     norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training]
-    usual = [norm.track_running_stats for norm in norms]
+    usual = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
     try:
         yield
     finally:
-        for norm, tracks in zip(norms, usual, strict=True):
-            norm.track_running_stats = tracks
+        for norm, (momentum, counted) in zip(norms, usual, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -180,6 +181,16 @@ def average_statistics(model: nn.Module) -> None:
         average([each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None])
 
 
+def join_norms(model: nn.Module) -> None:
+    """Batch norms normalise by what all ranks see. ``ValueError`` on a CPU."""
+    if next(model.parameters()).device.type != "cuda":
+        raise ValueError("training.sync_norm: needs GPUs, this run is on a CPU; leave it out, or take freeze_norm")
+    if count() > 1:
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(model)
+
+
 def as_first(tensors: Iterable[Tensor]) -> None:
     """Each becomes what the first rank has."""
     if count() > 1:
@@ -192,13 +203,14 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module], whole: Iterable[nn.Para
     """From now on a rank keeps of each weight one part of as many as there are ranks, by rows. A large one of the
     ``blocks`` is gathered while it works, all others for the whole of a step. Those of ``whole`` are left as they are;
     nothing may copy the model any more."""
-    if count() == 1:
+    if not dist.is_initialized():
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()  # it takes no others
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # of views that are changed in place: no block's is
     mesh = init_device_mesh(next(model.parameters()).device.type, (count(),))
     left = set(whole)
     for block in blocks:

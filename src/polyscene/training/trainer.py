@@ -37,6 +37,8 @@ class Trainer:
         model.to(device)
         if settings.channels_last:
             to_channels_last(self.model)
+        if settings.sync_norm:
+            distributed.join_norms(model)
         method.attach(model)
         self.frozen = _encoder_norms(self.model) if settings.freeze_norm else []
         for norm in self.frozen:
