@@ -47,6 +47,7 @@ def free_port() -> int:
 def start(jobs: Sequence[Job], wait: int = 60) -> list[subprocess.Popen[str]]:
     """Two ranks that do ``jobs`` (folder, changes, settings) one after the other."""
     told = json.dumps([[free_port(), str(out), change, settings] for out, change, settings in jobs])
+    errors = jobs[0][0].parent
     common = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -58,7 +59,12 @@ def start(jobs: Sequence[Job], wait: int = 60) -> list[subprocess.Popen[str]]:
     return [
         subprocess.Popen(
             [sys.executable, "-m", "tests.training.ranks", told],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={
+                **common,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "TORCHELASTIC_ERROR_FILE": str(errors / f"error_{rank}.json"),  # as torchrun sets it
+            },
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -193,6 +199,12 @@ def test_where_a_rank_is_killed_the_other_stops_and_the_checkpoint_stays(pair: P
 def test_a_loss_that_is_not_finite_stops_all_and_names_the_samples_of_all(pair: Path) -> None:
     for rank in range(2):
         assert re.search(r"step \d: loss = nan.*toy-3\b", (pair / f"told_{rank}").read_text())
+
+
+def test_torchrun_is_told_the_cause_with_its_traceback(pair: Path) -> None:
+    for rank in range(2):  # the rank that another's death stopped does not take its place
+        cause = json.loads((pair / f"error_{rank}.json").read_text())["message"]
+        assert cause["message"].startswith("NonFinite: ") and "Traceback" in cause["extraInfo"]["py_callstack"]
 
 
 def test_the_first_rank_alone_speaks(pair: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from polyscene import devices
 
@@ -50,6 +51,11 @@ def joined(device: str) -> Iterator[None]:
     _collect(_meet, "cpu:gloo,cuda:nccl" if on_gpu else "gloo", wait)
     try:
         yield
+    except RankFailed:
+        raise  # what the other has to say is the cause
+    except Exception as error:
+        get_error_handler().record_exception(error)  # torchrun's last words tell it, with its traceback
+        raise
     finally:
         dist.destroy_process_group()
 
