@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -45,7 +46,8 @@ from polyscene.transforms import Augment
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, BATCH, SCENES = (192, 256), 4, 8
 MESSAGES = (1 << 12, 1 << 20, 1 << 24)  # bytes
-SMALL = 3  # messages a step besides the gradients: what the ranks agree on, which gradients there are, their losses
+SMALL = 17  # messages a step of few numbers: what losses of four tasks are divided by, what ranks agree on
+LITTLE = 4096  # bytes; what is larger are gradients and statistics
 DRAWS = 400  # of a step, in a prediction
 BLOCKS = 10  # whose weights go together, where they are sharded
 NETWORKS = ("mti_net_base", "invpt_base")  # of experiments/nyuv2, at their own batch
@@ -76,13 +78,16 @@ class Machine:
 @dataclass(frozen=True)
 class Work:
     """One process's step: seconds of ``compute``, processor seconds of ``loading``, ``threads`` that load, the bytes
-    ``read`` and the bytes of the ``gradients``; ``jitter`` are lengths of steps over their mean."""
+    ``read``, those of the ``gradients`` and of the ``statistics`` of batch norms, and how many ``small`` messages there
+    are besides; ``jitter`` are lengths of steps over their mean."""
 
     compute: float
     loading: float
     threads: int
     read: float
     gradients: float
+    statistics: float = 0.0
+    small: int = SMALL
     jitter: tuple[float, ...] = (1.0,)
 
 
@@ -112,7 +117,7 @@ def predict(work: Work, count: int, machine: Machine, sharded: bool = False) -> 
     data = max(work.loading / work.threads, demand, count * work.read / machine.storage)
     draws = np.random.default_rng(0).choice(np.asarray(work.jitter), (DRAWS, count))
     slowest = work.compute * float(draws.max(1).mean())
-    small = SMALL * all_reduce(64, count, machine)
+    small = work.small * all_reduce(64, count, machine) + all_reduce(work.statistics, count, machine)
     shown = all_reduce(work.gradients, count, machine)
     if sharded:
         volume = 1.5 * shown
@@ -121,7 +126,7 @@ def predict(work: Work, count: int, machine: Machine, sharded: bool = False) -> 
         "data": max(0.0, data - slowest),
         "the slowest": slowest - work.compute,
         "gradients": shown,
-        "small messages": small,
+        "other messages": small,
     }
     step = work.compute + sum(parts.values())
     return {"step": step, "efficiency": work.compute / step, "limit": max(parts, key=parts.__getitem__), "parts": parts}
@@ -150,19 +155,44 @@ def worker(root: str, steps: int, loads: bool) -> None:
         print(flush=True)
         sys.stdin.readline()
         seconds = []
+        sent = messages_of_a_step()
         for step in range(steps):
+            sent.clear()
             began = time.perf_counter()
             micro = [{"rooms": next(stream)}]
             distributed.agree(None, [list(batches) for batches in micro])
             trainer.update(step, steps, micro)
             seconds.append(time.perf_counter() - began)
         gradients = sum(parameter.numel() * parameter.element_size() for parameter in trainer.trained)
-        read = dataset.records(0).nbytes * BATCH
-        print(
-            json.dumps(
-                {"seconds": seconds, "loading": loading, "messages": messages, "gradients": gradients, "read": read}
-            )
-        )
+        told = {
+            "seconds": seconds,
+            "loading": loading,
+            "messages": messages,
+            "gradients": gradients,
+            "statistics": statistics_of(model),
+            "small": sum(size < LITTLE for size in sent),
+            "read": dataset.records(0).nbytes * BATCH,
+        }
+        print(json.dumps(told))
+
+
+def messages_of_a_step() -> list[int]:
+    """Filled with the bytes of every message that is sent from now on."""
+    sent: list[int] = []
+    collect = distributed._collect
+
+    def counting(function: Any, *arguments: Any) -> None:
+        (tensor, *_) = [each for each in reversed(arguments) if isinstance(each, torch.Tensor)]
+        sent.append(tensor.numel() * tensor.element_size())
+        collect(function, *arguments)
+
+    distributed._collect = counting
+    return sent
+
+
+def statistics_of(model: torch.nn.Module) -> int:
+    """Bytes of what batch norms remember."""
+    return sum(4 * buffer.numel() for name, buffer in model.named_buffers() if name.endswith(("_mean", "_var")))
 
 
 def least(call: Callable[[], object], rounds: int = 8, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -212,6 +242,7 @@ def measured(steps: int, rounds: int) -> None:
         return [second for round_ in rows[name] for each in round_ for second in each["seconds"]]
 
     first = rows["parts"][0][0]
+    small = rows["joined"][0][0]["small"]
     loading = min(each["loading"] for round_ in rows["parts"] for each in round_)
     costs = [min(round_[0]["messages"][str(size)] for round_ in rows["joined"]) for size in MESSAGES]
     rate = (MESSAGES[-1] - MESSAGES[0]) / (costs[-1] - costs[0])
@@ -223,12 +254,15 @@ def measured(steps: int, rounds: int) -> None:
         compute_of_two_at_once_ms=ms(median(all_of("pair"))),
         loading_ms=ms(loading),
         gradients_mb=round(first["gradients"] / 1e6, 1),
+        statistics_kb=round(first["statistics"] / 1e3, 1),
+        small_messages=small,
         message_ms={size: ms(each) for size, each in zip(MESSAGES, costs, strict=True)},
         read_kb_a_sample=round(first["read"] / BATCH / 1e3),
         batch=BATCH,
         size=SIZE,
     )
-    alone = Work(median(all_of("parts")), loading, 1, first["read"], first["gradients"], jitter(all_of("parts")))
+    sizes = first["read"], first["gradients"], first["statistics"], small
+    alone = Work(median(all_of("parts")), loading, 1, *sizes, jitter(all_of("parts")))
     beside = replace(alone, compute=median(all_of("pair")), jitter=jitter(all_of("pair")))
     for name, work, count in (("one", alone, 1), ("joined", beside, 2)):
         found, told = mean(all_of(name)), predict(work, count, here)["step"]
@@ -270,10 +304,15 @@ def predicted(teraflops: float, sample_ms: float, sample_kb: float, spread: floa
     for name in NETWORKS:
         settings = configuration.load(ROOT / f"experiments/nyuv2/{name}.yaml")
         parts = settings.model.model_dump(exclude={"pretrained"})
-        parameters, gmacs = cost.counted(lambda parts=parts: create_model("nyuv2", **parts), settings.data.size)
+        build = partial(create_model, "nyuv2", **parts)
+        parameters, gmacs = cost.counted(build, settings.data.size)
+        with torch.device("meta"):
+            statistics = statistics_of(build())
         batch = sum(source.batch for source in settings.data.train.values())
         compute = batch * 3 * 2 * gmacs / (1e3 * teraflops)  # backward costs two forwards
-        work = Work(compute, batch * sample_ms / 1e3, 8, batch * sample_kb * 1e3, 4.0 * parameters, jitters)
+        work = Work(
+            compute, batch * sample_ms / 1e3, 8, batch * sample_kb * 1e3, 4.0 * parameters, statistics, jitter=jitters
+        )
         say(
             name,
             gmacs=round(gmacs, 1),
