@@ -206,6 +206,37 @@ def test_another_set_or_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b/notes.txt").touch()
     with pytest.raises(PackError, match=r"notes\.txt.*empty folder"):
         pack(Views(), tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["notes.txt"]
+
+
+def test_what_others_have_begun_stays(tmp_path: Path) -> None:
+    (tmp_path / "movie.mkv.part").touch()
+    with pytest.raises(PackError, match=r"movie\.mkv\.part"):
+        pack(Views(), tmp_path, samples=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["movie.mkv.part"]
+    (tmp_path / "movie.mkv.part").unlink()
+    pack(Views(), tmp_path, samples=2)
+    (tmp_path / "movie.mkv.part").touch()
+    pack(Views(), tmp_path, samples=2)
+    assert (tmp_path / "movie.mkv.part").exists()
+
+
+class Others(Views):
+    def read(self, index: int) -> Sample:
+        return super().read(index + 1)
+
+
+def test_two_sets_of_the_same_name_and_size_do_not_mix(tmp_path: Path) -> None:
+    pack(Views(), tmp_path, samples=2, options={"seed": 1})
+    before = content(tmp_path)
+    with pytest.raises(PackError, match=r"probe is"):
+        pack(Others(), tmp_path, samples=2, options={"seed": 1})
+    with pytest.raises(PackError, match=r'options is {"seed": 1}, not {"seed": 2}'):
+        pack(Views(), tmp_path, samples=2, options={"seed": 2})
+    assert content(tmp_path) == before
+    pack(Views(), tmp_path, samples=2, options={"seed": 1}, skip=True)  # nothing was left out
+    with pytest.raises(PackError, match=r"skip is true, not false"):
+        pack(Views(), tmp_path, samples=2, options={"seed": 1})
 
 
 def test_a_sample_that_cannot_be_read_ends_it_or_is_left_out(tmp_path: Path) -> None:

@@ -332,8 +332,9 @@ def pack(
         return _refuse("a shard holds at least one sample: give a --shard-size above 0, or --samples of 1 or more")
     part = Part.model_validate(_options(data, split, root, source))
     prefix = re.sub("[^0-9A-Za-z_-]", "-", str(part.options.get("split") or "shard"))
+    made = {key: value for key, value in part.options.items() if key not in ("path", "root")}
     with _progress("packing") as progress:
-        facts = write(make(part), out, prefix, shard_size, samples, skip, workers, progress)
+        facts = write(make(part), out, prefix, shard_size, samples, skip, workers, progress, made)
     size = sum(shard.bytes for shard in facts.shards)
     count = sum(shard.samples for shard in facts.shards)
     print(f"{out}: {count} samples in {len(facts.shards)} shards, {size / 1e6:.1f} MB")

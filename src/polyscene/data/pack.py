@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from polyscene.lock import Held, held
 Progress = Callable[[int, int], None]
 """Samples done, and all."""
 SIZE = 256.0  # MB a shard, about
-PROBED = 8  # samples, to tell how large they are
+PROBED = 8  # samples, to tell how large they are, and which set they are of
 LOCK = ".lock"
 
 
@@ -44,46 +45,46 @@ def pack(
     skip: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Writes shards of about ``megabytes``, or of so many ``samples``, into ``out``, where the same call carries on if
     it was stopped at any moment; the result is the same to the byte. Samples that cannot be read end it with
-    ``BadSample``, or are left out (``skip``) and listed. ``PackError`` where ``out`` holds anything else."""
+    ``BadSample``, or are left out (``skip``) and listed. ``options``: what the set was made with, but for where it lies.
+    ``PackError`` where ``out`` holds anything else, told by these, the tasks, and some samples; nothing is written."""
     dataset.prepare()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with held(out / LOCK):
-            return _pack(dataset, out, prefix, megabytes, samples, skip, workers or cores.available(), progress)
-    except Held as error:
-        raise PackError(f"{out}: process {error} is packing into it; wait for it, or give another folder") from None
-
-
-def _pack(
-    dataset: Dataset,
-    out: Path,
-    prefix: str,
-    megabytes: float,
-    samples: int | None,
-    skip: bool,
-    workers: int,
-    progress: Progress | None,
-) -> Facts:
-    each = samples or _samples(dataset, megabytes, skip)
+    contents = _probe(dataset, skip)
     plan = Facts(
         format=FORMAT,
         name=dataset.name,
+        options=dict(options or {}),
+        probe=_digest(contents),
         samples=len(dataset),
-        per_shard=each,
+        per_shard=samples or _samples(contents, megabytes),
         prefix=prefix,
+        skip=skip,
         tasks={name: task.describe() for name, task in dataset.tasks.items()},
         labels={name: label for name, label in dataset.labels.items() if name in dataset.tasks},
         notes=tuple(dataset.notes),
     )
     plan = Facts.model_validate(from_json(_text(plan)))  # as it will be read
-    for path in out.glob("*.part"):
-        path.unlink()
     _check(out, plan)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with held(out / LOCK):
+            if not _check(out, plan):
+                _write(out / FILE, _text(plan))
+            for path in out.iterdir():
+                if _unfinished(path.name, prefix):
+                    path.unlink()
+            return _pack(dataset, out, plan, workers or cores.available(), progress)
+    except Held as error:
+        raise PackError(f"{out}: process {error} is packing into it; wait for it, or give another folder") from None
+
+
+def _pack(dataset: Dataset, out: Path, plan: Facts, workers: int, progress: Progress | None) -> Facts:
+    each, prefix = plan.per_shard, plan.prefix
     starts = range(0, len(dataset), each)
-    work = _Work(dataset, out, skip, progress)
+    work = _Work(dataset, out, plan.skip, progress)
     shards: list[Shard] = []
     left_out: dict[str, str] = {}
     with single_threaded_pool(min(workers, len(starts))) as pool:
@@ -107,28 +108,45 @@ def _pack(
     return whole
 
 
-def _samples(dataset: Dataset, megabytes: float, skip: bool) -> int:
-    """A shard, by some samples spread over the set."""
-    sizes = []
-    for place in range(min(PROBED, len(dataset))):
-        content = _sample(dataset, place * len(dataset) // min(PROBED, len(dataset)), skip)
-        if isinstance(content, bytes):
-            sizes.append(len(content))
+def _probe(dataset: Dataset, skip: bool) -> list[bytes]:
+    """Some samples, spread over the set, as they are packed; empty for what may be skipped."""
+    count = min(PROBED, len(dataset))
+    contents = [_sample(dataset, place * len(dataset) // count, skip) for place in range(count)]
+    return [content if isinstance(content, bytes) else b"" for content in contents]
+
+
+def _digest(contents: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+
+
+def _samples(contents: list[bytes], megabytes: float) -> int:
+    """A shard."""
+    sizes = [len(content) for content in contents if content]
     return max(1, round(megabytes * 1e6 * len(sizes) / sum(sizes))) if sizes else 1
 
 
-def _check(out: Path, plan: Facts) -> None:
-    """Begins the folder, or finds that it was begun with just this."""
+def _unfinished(name: str, prefix: str) -> bool:
+    """Whether it is what a packing that was killed leaves."""
+    return re.fullmatch(rf"({re.escape(prefix)}-\d{{6,}}\.(tar|json)|{re.escape(FILE)})\.part", name) is not None
+
+
+def _check(out: Path, plan: Facts) -> bool:
+    """Whether the folder was begun with just this; ``PackError`` if with anything else. What was begun without ``skip``
+    may go on with it: no sample is left out of what is there."""
     if not (out / FILE).exists():
-        if others := sorted(path.name for path in out.iterdir() if path.name != LOCK):
+        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if others := [name for name in names if name != LOCK and not _unfinished(name, plan.prefix)]:
             raise PackError(f"{out}: holds other files ({', '.join(others[:3])}); give an empty folder")
-        _write(out / FILE, _text(plan))
-        return
+        return False
     there = facts(Here(out)).model_copy(update={"shards": (), "left_out": {}})
     mine, its = plan.model_dump(mode="json"), there.model_dump(mode="json")
-    if differ := [key for key in mine if json.dumps(mine[key]) != json.dumps(its[key])]:
+    differ = [key for key in mine if json.dumps(mine[key]) != json.dumps(its[key])]
+    if differ == ["skip"] and plan.skip:
+        return False
+    if differ:
         told = "; ".join(f"{key} is {_short(its[key])}, not {_short(mine[key])}" for key in differ[:3])
         raise PackError(f"{out}: holds the shards of another packing ({told}); give another folder, or remove that one")
+    return True
 
 
 def _short(value: object) -> str:

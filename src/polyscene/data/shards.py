@@ -56,13 +56,18 @@ class Shard(Strict):
 
 class Facts(Strict):
     """What ``shards.json`` says. ``tasks`` are as ``Task.describe`` tells them, ``labels`` how those of their files are
-    read that were kept as they are. ``shards`` are none until all are packed."""
+    read that were kept as they are. ``options`` are what the set was made with, where known, and ``probe`` tells some of
+    its samples from others (the sha256 of theirs); ``skip``: what cannot be read is left out. ``shards`` are none until
+    all are packed."""
 
     format: int
     name: str
+    options: dict[str, Any] = {}
+    probe: Digest | None = None
     samples: Whole
     per_shard: Whole
     prefix: str
+    skip: bool = False
     tasks: dict[str, dict[str, Any]]
     labels: dict[str, Label] = {}
     notes: tuple[str, ...] = ()
