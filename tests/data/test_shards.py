@@ -346,6 +346,46 @@ def test_another_shard_elsewhere_than_was_packed_is_refused(memory: str, tmp_pat
     assert not list((tmp_path / "cache/shards").glob("*.part"))
 
 
+def test_what_is_damaged_in_the_cache_is_fetched_again(memory: str, tmp_path: Path) -> None:
+    def read() -> None:
+        assert_same(Shards(memory).read(0), Views(12).read(0))
+
+    read()
+    (file,) = kept(tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    read()
+    assert file.read_bytes() == whole
+    shards = Shards(memory)
+    for damaged in (whole[:2000] + b"?" + whole[2001:], bytes(len(whole))):
+        file.write_bytes(damaged)
+        read()
+        assert file.read_bytes() == whole
+    for fetched in range(2):  # once; then there is more to it
+        shards.read(1)
+        file.write_bytes(bytes(len(whole)))
+        if fetched:
+            with pytest.raises(BadSample, match="checksum"):
+                shards.read(0)
+        else:
+            assert_same(shards.read(0), Views(12).read(0))
+
+
+def test_a_cache_can_be_shared_with_other_users(memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0o022)
+    try:
+        Shards(memory).read(0)
+    finally:
+        os.umask(before)
+    assert kept(tmp_path)[0].stat().st_mode & 0o777 == 0o644
+
+    def refused(*given: object) -> None:
+        raise PermissionError("not the owner")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert_same(Shards(memory).read(0), Views(12).read(0))
+
+
 def test_damage_is_told_by_shard_and_sample_and_can_be_skipped(tmp_path: Path) -> None:
     pack(Views(8), tmp_path, samples=4)
     file = tmp_path / "shard-000001.tar"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +48,10 @@ class Here:
     def expect(self, name: str, size: int, digest: str) -> None:
         """Nothing to be done for it."""
 
+    def drop(self, digest: str) -> bool:
+        """Whether the file could be fetched again: it is the only one."""
+        return False
+
 
 class Elsewhere:
     """A folder that fsspec opens, by its ``url``. Whole files of it are kept in ``folder`` by their sha256 while they
@@ -75,11 +80,11 @@ class Elsewhere:
         """The file, opened; it stays readable if it is thrown out meanwhile. ``BadSample`` if it is missing there, or
         is not the one of that ``size`` and ``digest``; ``OSError`` if it cannot be fetched."""
         kept = self.folder / digest
-        if (found := _used(kept)) is not None:
+        if (found := _used(kept, size)) is not None:
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
         with held(self.folder / f"{digest[:2]}.lock", wait=True):
-            return _used(kept) or self._fetch(name, size, digest, kept)
+            return _used(kept, size) or self._fetch(name, size, digest, kept)
 
     def expect(self, name: str, size: int, digest: str) -> None:
         """Fetches it in the background, if it is not there. What goes wrong is told when it is opened."""
@@ -90,6 +95,11 @@ class Elsewhere:
                 return
             self._expected.add(digest)
         threading.Thread(target=self._ahead, args=(name, size, digest), name="fetch", daemon=True).start()
+
+    def drop(self, digest: str) -> bool:
+        """Throws the file away, which has changed since it was fetched; it can be fetched again."""
+        (self.folder / digest).unlink(missing_ok=True)
+        return True
 
     def _ahead(self, name: str, size: int, digest: str) -> None:
         try:
@@ -105,14 +115,16 @@ class Elsewhere:
         attempt = 0
         while True:
             attempt += 1
-            handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
+            part = self.folder / f"{uuid.uuid4().hex}.part"
             try:
-                with os.fdopen(handle, "wb") as file:
+                with part.open("xb") as file:
                     told, got = self._copy(name, size, file)
+                    file.flush()
+                    os.fsync(file.fileno())
                 if (told, got) != (digest, size):
                     problem = f"has {got:,} bytes of sha256 {told[:12]}, not {size:,} of {digest[:12]}"
                     raise BadSample(where, problem, LOST)
-                opened = Path(part).open("rb")  # before another process can throw it out
+                opened = part.open("rb")  # before another process can throw it out
                 os.replace(part, kept)
                 return opened
             except BadSample:
@@ -123,7 +135,7 @@ class Elsewhere:
                 if attempt == TRIES:
                     raise OSError(f"{where} cannot be fetched: {error}") from error
             finally:
-                Path(part).unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
             time.sleep(attempt**2)
 
     def _copy(self, name: str, size: int, part: BinaryIO) -> tuple[str, int]:
@@ -155,13 +167,18 @@ class Elsewhere:
             total -= each
 
 
-def _used(kept: Path) -> BinaryIO | None:
-    """The file, opened and marked as used just now; None if it is not there."""
+def _used(kept: Path, size: int) -> BinaryIO | None:
+    """The file, opened and marked as used just now; None if it is not there, or not whole."""
     try:
         opened = kept.open("rb")
     except FileNotFoundError:
         return None
-    os.utime(opened.fileno())
+    if os.fstat(opened.fileno()).st_size != size:  # the machine may have lost power
+        opened.close()
+        kept.unlink(missing_ok=True)
+        return None
+    with suppress(OSError):  # of another user, who may be the only one to mark it
+        os.utime(opened.fileno())
     return opened
 
 

@@ -49,7 +49,7 @@ def pack(
 ) -> Facts:
     """Writes shards of about ``megabytes``, or of so many ``samples``, into ``out``, where the same call carries on if
     it was stopped at any moment; the result is the same to the byte. Samples that cannot be read end it with
-    ``BadSample``, or are left out (``skip``) and listed. ``options``: what the set was made with, but for where it lies.
+    ``BadSample``, or are left out (``skip``) and listed. ``options``: what the set was made with, but where it lies.
     ``PackError`` where ``out`` holds anything else, told by these, the tasks, and some samples; nothing is written."""
     dataset.prepare()
     contents = _probe(dataset, skip)

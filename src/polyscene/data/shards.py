@@ -56,9 +56,8 @@ class Shard(Strict):
 
 class Facts(Strict):
     """What ``shards.json`` says. ``tasks`` are as ``Task.describe`` tells them, ``labels`` how those of their files are
-    read that were kept as they are. ``options`` are what the set was made with, where known, and ``probe`` tells some of
-    its samples from others (the sha256 of theirs); ``skip``: what cannot be read is left out. ``shards`` are none until
-    all are packed."""
+    read that were kept as they are. ``options``: what the set was made with, where known; ``probe``: a digest of some
+    of its samples; ``skip``: what cannot be read is left out. ``shards`` are none until all are packed."""
 
     format: int
     name: str
@@ -121,10 +120,14 @@ class Shards(Dataset):
         shard = self.facts.shards[number]
         place = index - self._ends[number] + shard.samples
         try:
-            content = self._opened.shard(shard).sample(place)
+            content = self._opened.sample(shard, place)
             return stored.unpack(memoryview(content), self.tasks, self.labels)
         except stored.Unreadable as error:
             raise BadSample(f"{self._source.at(shard.name)} sample {place}", str(error), LOST) from None
+
+
+class Altered(stored.Unreadable):
+    """Bytes are others than were packed."""
 
 
 class _Listed:
@@ -134,12 +137,11 @@ class _Listed:
         self.file, self.rows, self.end = file, rows, end
 
     def sample(self, place: int) -> bytes:
-        """``Unreadable`` if the bytes are others than were packed."""
         start, checksum = self.rows[place]
         end = self.rows[place + 1][0] if place + 1 < len(self.rows) else self.end
         content = os.pread(self.file.fileno(), end - start, start)
         if len(content) != end - start or zlib.crc32(content) != checksum:
-            raise stored.Unreadable("its checksum is not that of what was packed")
+            raise Altered("its checksum is not that of what was packed")
         return content
 
 
@@ -151,6 +153,28 @@ class _Opened:
         self._shards: OrderedDict[str, _Listed] = OrderedDict()  # one that goes is closed when nobody reads of it
         self._guard = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
+        self._again: set[str] = set()
+
+    def sample(self, shard: Shard, place: int) -> bytes:
+        """``Altered`` if the bytes are others than were packed, also when the shard was fetched once more."""
+        opened = self.shard(shard)
+        try:
+            return opened.sample(place)
+        except Altered:
+            if not self._dropped(shard, opened):
+                raise
+        return self.shard(shard).sample(place)
+
+    def _dropped(self, shard: Shard, opened: _Listed) -> bool:
+        """Whether it is worth opening it again: what was kept of it is thrown away, once."""
+        with self._guard:
+            now = self._shards.get(shard.name)
+            if now is opened or (now is None and shard.name not in self._again):
+                if shard.name in self._again or not self.where.drop(shard.sha256):
+                    return False
+                self._again.add(shard.name)
+                self._shards.pop(shard.name, None)
+            return True
 
     def shard(self, shard: Shard) -> _Listed:
         with self._guard:
