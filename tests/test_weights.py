@@ -36,6 +36,11 @@ def test_round_trip(model: MultiTaskModel, saved: Path) -> None:
     assert json.loads((saved.parent / "model.json").read_text())["facts"] == facts
 
 
+def test_whoever_may_read_other_files_may_read_these(saved: Path) -> None:
+    (saved.parent / "other").touch()
+    assert {path.stat().st_mode for path in saved.parent.iterdir()} == {(saved.parent / "other").stat().st_mode}
+
+
 def test_a_run_means_its_best_else_its_last(model: MultiTaskModel, tmp_path: Path) -> None:
     last = weights.save(model, tmp_path / "last")
     assert weights.find(tmp_path) == last

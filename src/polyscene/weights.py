@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import safetensors
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from polyscene import atomic
 from polyscene.bounded import Bounded
 from polyscene.document import from_json
 from polyscene.info import find as find
@@ -88,15 +87,8 @@ def read_card(path: Path | str) -> dict[str, Any]:
 def replace(path: Path, content: bytes) -> None:
     """Writes beside ``path``, then takes its place in one step. ``OSError`` where the disk is full: what was there
     remains."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, f"{error.strerror}; what was there before is kept", str(path)) from error
-        raise
+        with atomic.whole(path, sync=True) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; what was there before is kept", str(path)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from polyscene.data.loader import Loader, LoadError
 from polyscene.data.rendered import RenderError
 from polyscene.data.rooms import record
 from polyscene.data.rooms.dataset import Rooms
+from polyscene.training import rundir
 from polyscene.types import Sample
 
 HOLD = """
@@ -63,6 +65,19 @@ def test_the_second_run_is_refused_until_the_first_is_gone(tmp_path: Path, capsy
         process.wait()
         assert main(["train", str(tmp_path / "train.yaml")]) == 0
     assert (tmp_path / "run" / "last").is_dir()
+
+
+def test_a_file_system_without_locks_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(OSError, match=r"No locks available: .* takes no locks; mount it .*/\.lock") as raised:
+        with rundir.locked(tmp_path):
+            pass
+    assert raised.value.errno == errno.ENOLCK
+    code = "import sys; sys.modules['fcntl'] = None; import polyscene.predict.command"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
 
 
 @pytest.mark.parametrize("death", [SystemExit, MemoryError])

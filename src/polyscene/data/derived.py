@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from polyscene import atomic
 from polyscene.data.cache import cache_folder
 
 MADE_OF = "made of"
@@ -36,9 +35,8 @@ class Derived:
         told = PngImagePlugin.PngInfo()
         told.add_text(MADE_OF, state)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+        with atomic.whole(file, alone=False) as part:
             Image.fromarray(made).save(part, "PNG", pnginfo=told)
-        os.replace(part.name, file)
         return made
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from polyscene import pictures
+from polyscene import atomic, pictures
 from polyscene.data.base import BadSample
 
 Raw = NDArray[np.generic]
@@ -53,9 +51,8 @@ def _cached(path: Path, cache: Path | None, kind: str) -> Raw:
     if not kept.exists():
         decoded = _decode(path, kind)
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as part:
-            np.save(part, decoded)
-        os.replace(part.name, kept)
+        with atomic.whole(kept, alone=False) as part, part.open("wb") as file:
+            np.save(file, decoded)
     return np.load(kept, mmap_mode="r", allow_pickle=False)
 
 

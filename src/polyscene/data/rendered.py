@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import polyscene
-from polyscene import cores, lock
+from polyscene import atomic, cores, lock
 from polyscene.data.base import BadSample, Dataset
 from polyscene.data.cache import cache_folder
 from polyscene.data.rooms.record import NORMAL_STEP, Quality, Recipe
@@ -86,10 +86,11 @@ class Rendered(Dataset):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder, shard, self.name):
-            for part in self.folder.glob("*.part"):
+            for part in self.folder.glob("[0-9]*.part"):
                 if shard is None or int(part.name.partition(".")[0]) in numbers:
                     part.unlink()
-            (self.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=2))
+            with atomic.whole(self.folder / "recipe.json", alone=False) as told:
+                told.write_text(json.dumps(asdict(self.recipe), indent=2))
             if missing := self._missing(numbers):
                 _render(self.name, self.recipe, self.folder, missing, self.workers)
 
