@@ -25,7 +25,7 @@ from polyscene.data.base import BadSample, Dataset
 from polyscene.data.fetched import Elsewhere
 from polyscene.data.folder import Folder
 from polyscene.data.loader import Loader
-from polyscene.data.order import together
+from polyscene.data.order import together, turn
 from polyscene.data.pack import PackError, pack
 from polyscene.data.shards import FILE, Shards
 from polyscene.tasks import Depth, Normals, SemanticSegmentation
@@ -285,15 +285,15 @@ def test_from_elsewhere_the_samples_are_the_same_and_the_cache_stays_small(memor
     assert not old.exists()  # used least recently
 
 
-def test_the_next_shard_of_a_lane_is_fetched_ahead(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [2, 1])
+def test_the_next_shard_of_a_lane_is_fetched_ahead(memory: str, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     told: list[int] = []
     shards = Shards(memory, window=2)
     monkeypatch.setattr(Elsewhere, "expect", lambda self, name, size, digest: told.append(int(name[6:12])))
-    loader = Loader(shards, shards.tasks, 2, lambda sample, tasks, draw: sample, 0, workers=0)
-    read = [[int(name.split()[-1]) // 2 for name in loader.number(number).meta] for number in range(6)]
-    lanes = list(zip(*read, strict=True))
-    assert all(len(dict.fromkeys(lane)) == 3 and lane[0] == lane[1] for lane in lanes)
-    assert told[:8] == [shard for pair in read[2:6] for shard in pair]
+    loader = Loader(shards, shards.tasks, batch, lambda sample, tasks, draw: sample, 0, workers=0)
+    flat = [int(name.split()[-1]) // 2 for number in range(12 // batch) for name in loader.number(number).meta]
+    assert all(len(dict.fromkeys(lane)) == 3 and lane[0] == lane[1] for lane in (flat[::2], flat[1::2]))
+    assert told[:8] == flat[4:]
 
 
 def test_threads_share_a_cache_that_holds_hardly_anything(memory: str, tmp_path: Path) -> None:
@@ -467,6 +467,30 @@ def test_ranks_read_shards_of_their_own() -> None:
         seen = [set(owners[:, rank].flatten().tolist()) for rank in range(4)]
         assert sum(map(len, seen)) <= 64 + 3  # but for those that the cuts between lanes go through
         assert all(len(set(batch.flatten().tolist())) >= 7 for batch in owners)  # each mixes eight
+
+
+@pytest.mark.parametrize(("batch", "window", "ranks"), [(1, 8, 1), (2, 8, 2), (6, 8, 3), (3, 7, 1), (5, 2, 1)])
+def test_small_batches_mix_as_many_shards_in_turns(batch: int, window: int, ranks: int) -> None:
+    groups = torch.arange(64).repeat_interleave(25)
+    step = turn(batch, window)
+    assert step % batch == 0 and window <= step < window + batch
+    for first in (0, 1600 * 3):
+        order = together(groups, batch, window, first, torch.Generator().manual_seed(1))
+        assert order.sort().values.equal(torch.arange(1600))
+        mixed = groups[order][-first % step :].unfold(0, step, step)
+        assert all(len(set(each.tolist())) >= window - 1 for each in mixed)
+        whole = groups[order][-first % batch :].unfold(0, batch, batch).unflatten(1, (ranks, -1))
+        seen = [set(whole[:, rank].flatten().tolist()) for rank in range(ranks)]
+        assert ranks == 1 or sum(map(len, seen)) <= 64 + 2 * window
+
+
+def test_ranks_evaluate_pieces_that_lie_together(tmp_path: Path) -> None:
+    pack(Views(11), tmp_path, samples=2)
+    shards = Shards(tmp_path)
+    loader = Loader(shards, {}, 3, lambda sample, *_: sample, 0, workers=0)
+    parts = [[name for batch in loader.once((rank, 3)) for name in batch.meta] for rank in range(3)]
+    assert [name for part in parts for name in part] == [name for batch in loader.once() for name in batch.meta]
+    assert [len(part) for part in parts] == [3, 4, 4]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from polyscene.data.base import BadSample, Dataset
-from polyscene.data.order import together
+from polyscene.data.order import together, turn
 from polyscene.data.rare import RareClasses
 from polyscene.data.threads import single_threaded_pool
 from polyscene.tasks import Task
@@ -93,11 +93,15 @@ class Loader:
         return one
 
     def once(self, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
-        """Every sample once, in order, for evaluation; of ``part`` (k, n) every n-th from the k-th on. Batches are cut
-        short where the size of the labels changes."""
-        mine = iter(range(part[0], len(self.dataset), part[1]))
+        """Every sample once, in order, for evaluation; of ``part`` (k, n) every n-th from the k-th on, or where samples
+        lie together the k-th of n pieces. Batches are cut short where the size of the labels changes."""
+        own, parts = part
+        count = len(self.dataset)
+        pieces = range(count * own // parts, count * (own + 1) // parts)
+        mine = pieces if self._group else range(own, count, parts)
+        plain = partial(self._plain, end=mine.stop)
         pending: list[Sample] = []
-        for sample in _ahead(self._plain, mine, self.workers, window=self.batch):
+        for sample in _ahead(plain, iter(mine), self.workers, window=self.batch):
             if sample is None:
                 continue
             if len(pending) == self.batch or (pending and _sizes(pending[0]) != _sizes(sample)):
@@ -123,8 +127,8 @@ class Loader:
     def _drawn(self, position: int) -> Sample:
         first = self._place(position)
         if self._group:
-            whole = self.batch * self.part[1]
-            self.dataset.expect(self._place(position + -(-self._group * self.dataset.window // whole) * whole))
+            step = turn(self.batch * self.part[1], self.dataset.window)
+            self.dataset.expect(self._place(position + -(-self._group * self.dataset.window // step) * step))
         chance = _generator(self.seed, RARE, position)
         if self._rare_classes is not None and float(torch.rand((), generator=chance)) < self.rare:
             first = self._rare_classes.draw(chance)
@@ -135,9 +139,9 @@ class Loader:
                 return sample
         raise BadSample(self.dataset.name, "no sample of it can be used", "`polyscene data verify` lists what is wrong")
 
-    def _plain(self, index: int) -> Sample | None:
+    def _plain(self, index: int, end: int) -> Sample | None:
         if self._group:
-            self.dataset.expect(min(index + self._group, len(self.dataset) - 1))
+            self.dataset.expect(min(index + self._group, end - 1))
         return self._sample(index, _generator(self.seed, DRAW, index))
 
     def _sample(self, index: int, generator: Generator) -> Sample | None:
