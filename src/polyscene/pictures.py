@@ -85,7 +85,8 @@ def walk(
     """Files with one of ``suffixes`` below ``inputs`` (files, folders searched through, or patterns such as
     ``shots/**/left_*.jpg``), as the folder that each was looked for in and its name below that; sorted within each
     input, with never more than one folder's names in memory. A file given by name is kept whatever its suffix; hidden
-    files and what lies in the folder ``leave_out`` are not looked at. ``FileNotFoundError`` names a missing input."""
+    files and what lies in the folder ``leave_out`` are not looked at. ``FileNotFoundError`` names a missing input,
+    ``ValueError`` a pattern that leads out of the folder it begins in."""
     hidden = None if leave_out is None else os.path.realpath(leave_out)
     for entry in map(str, inputs):
         if os.path.isdir(entry):
@@ -99,9 +100,25 @@ def walk(
             for match in sorted(glob.iglob(entry, recursive=True), key=lambda match: match.split(os.sep)):
                 if _wanted(os.path.basename(match), suffixes) and os.path.isfile(match):
                     if hidden is None or not _within(os.path.realpath(match), hidden):
-                        yield fixed, os.path.relpath(match, fixed)
+                        name = os.path.relpath(match, fixed)
+                        if name.startswith(os.pardir + os.sep):
+                            raise ValueError(
+                                f"{entry}: {match} is not in {fixed}; write it without .. behind wildcards"
+                            )
+                        yield fixed, name
         else:
             raise FileNotFoundError(f"{entry}: no such file or folder")
+
+
+def roots(inputs: Iterable[str | Path]) -> list[str]:
+    """The folders that ``walk`` gives names below, each once."""
+
+    def root(entry: str) -> str:
+        if os.path.isdir(entry):
+            return entry
+        return os.path.dirname(entry) if os.path.exists(entry) else str(_fixed(Path(entry)))
+
+    return list(dict.fromkeys(root(str(entry)) for entry in inputs))
 
 
 def bare(name: str) -> str:

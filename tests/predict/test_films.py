@@ -1,6 +1,8 @@
 """Films and webcams: frames in, a film of panels out."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -88,6 +90,48 @@ def test_a_film_of_a_shard_is_taken_up_where_it_was_left(film: Path, predictor: 
     broken = predict_shard([film], tmp_path / "other", Shard(1, 1), predictor)
     (line,) = map(json.loads, next((tmp_path / "other" / "manifest").glob("*.jsonl")).read_text().splitlines())
     assert broken.exit_code == 2 and line["outcome"] == "failed" and "convert it" in line["error"]
+
+
+def lines(out: Path) -> list[dict]:  # type: ignore[type-arg]
+    return [json.loads(line) for file in (out / "manifest").glob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("when", ["a page is written", "a film is closed"])
+def test_of_a_full_disk_no_half_film_remains(
+    when: str, film: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write, pages = tmp_path / "out", video.Panels.write, []
+
+    def failing(panel: video.Panels, page: np.ndarray) -> None:
+        if len(pages) < 4:
+            write(panel, page)
+        elif when == "a page is written":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        else:  # the codec says nothing
+            panel.pages += 1
+        pages.append(page)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video.Panels, "write", failing)
+        with pytest.raises(OSError, match=r"No space left|4 of 10 frames could be written; see that the disk has room"):
+            predict_shard([film], out, Shard(1, 1), predictor)
+    assert not list(out.rglob("*.mp4")) and not lines(out)
+    assert predict_shard([film], out, Shard(1, 1), predictor).written == 1
+    assert len(frames(out / "walk.panels.mp4")) == COUNT
+
+
+def test_a_film_that_broke_off_is_done_again_on_request(film: Path, predictor: Predictor, tmp_path: Path) -> None:
+    def go(retry: bool) -> Manifest:
+        return predict_shard([film], out, Shard(1, 1), predictor, write=["panels", "depth"], retry=retry)
+
+    out, whole = tmp_path / "out", film.read_bytes()
+    film.write_bytes(whole[: len(whole) * 6 // 10])
+    assert go(False).failed == 1 and 3 <= len(frames(out / "walk.panels.mp4")) < COUNT
+    film.write_bytes(whole)
+    assert (last := go(False)).written == last.found == 0
+    assert go(True).written == 1 and len(frames(out / "walk.panels.mp4")) == COUNT
+    assert [line["outcome"] for line in lines(out)] == ["failed", "written"] and len(lines(out)[1]["files"]) == 11
+    assert (last := go(True)).written == last.found == 0
 
 
 def test_a_film_that_is_none(tmp_path: Path, predictor: Predictor, capsys: pytest.CaptureFixture[str]) -> None:

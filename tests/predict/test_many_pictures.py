@@ -114,6 +114,84 @@ def test_who_would_write_the_same_is_refused(predictor: Predictor, photos: Path,
         predict_shard(["webcam:0"], out, ALL, predictor)
 
 
+def test_no_picture_is_credited_with_the_output_of_another(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    run(photos, out, predictor)
+    (other / "a").mkdir(parents=True)
+    for name in ("3.png", "a/0.png"):
+        (other / name).write_bytes((photos / "4.png").read_bytes())
+    with pytest.raises(Refused, match=r"otherwise \(inputs: \['.*photos'\] there, \['.*other'\] now\); give another"):
+        run(other, out, predictor)
+    both = [photos, other]
+    how = {"write": ["depth"], "batch": 1}
+    for number in (1, 2):
+        predict_shard(both, tmp_path / "both", Shard(number, 2), predictor, **how)  # type: ignore[arg-type]
+    before = content(tmp_path / "both")
+    assert len(before) == 9 and before["3_png.depth.png"] != before["3_png_2.depth.png"]
+    (photos / "3.png").unlink(), (other / "3.jpg").write_bytes((other / "3.png").read_bytes())
+    for file in (tmp_path / "both" / "manifest").glob("*.jsonl"):
+        told = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in told if str(other / "3.png") not in line))
+    predict_shard(both, tmp_path / "both", ALL, predictor, **how)  # type: ignore[arg-type]
+    (refused,) = [line for line in lines(tmp_path / "both") if line["input"] == str(other / "3.png")]
+    assert "3_png.depth.png is the output of another input" in refused["error"]
+    assert before.items() <= content(tmp_path / "both").items()
+
+
+def test_outputs_that_nothing_tells_of_are_not_taken_for_ours(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    predict_paths([photos / "a"], out, predictor, write=["depth"])
+    (out / "note.txt").touch()
+    with pytest.raises(
+        Refused, match=r"depth.png is there, but no .*run.json that tells how it was made; give another"
+    ):
+        run(photos, out, predictor)
+    for path in out.glob("*.png"):
+        path.unlink()
+    monkeypatch.chdir(photos.parent)
+    assert run(Path("photos"), out, predictor).written == 7
+    monkeypatch.chdir(photos)
+    assert run(Path("../photos"), tmp_path / "again", predictor).written == 7
+    assert run(photos, out, predictor).exit_code == 0, "wherever it is started"
+
+
+def test_damaged_manifests_are_named(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out, predictor)
+    (file,) = (out / "manifest").glob("*.jsonl")
+    whole = file.read_bytes()
+    for damaged in (b"\0\0\n", b'{"input": "a"}\n', b"\xff\n", b"[]\n"):
+        file.write_bytes(whole[: whole.index(b"\n") + 1] + damaged + whole)
+        with pytest.raises(ValueError, match=r"00001-of-00001.jsonl, line 2: is damaged .*; remove the line"):
+            run(photos, out, predictor)
+    file.write_bytes(whole)
+    (out / "manifest" / "run.json").write_text("[1]")
+    with pytest.raises(Refused, match=r"run.json is damaged .*; give another --out"):
+        run(photos, out, predictor)
+
+
+def test_patterns_that_lead_out_are_refused(photos: Path, tmp_path: Path) -> None:
+    assert [name for _, name in pictures.walk([photos / "*" / "1.*"])] == ["a/1.bmp", "a/1.png"]
+    assert {name for _, name in pictures.walk([photos / "*" / ".." / "3.png"])} == {"3.png"}
+    with pytest.raises(ValueError, match=r"b/c/\.\./\.\./3.png is not in .*/b; write it without \.\. behind"):
+        list(pictures.walk([f"{photos}/b/*/../../3.png"]))
+
+
+def test_networks_that_differ_in_no_number_are_told_apart(predictor: Predictor) -> None:
+    model = predictor.model
+    before = predictor.network.digest()
+    assert before == predictor.network.digest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "canonical_focal", 0.7)
+        assert predictor.network.digest() != before
+    with pytest.MonkeyPatch.context() as patch:
+        named = type(model.tasks["semseg"])(classes=("floor", "wall", "table"))
+        patch.setitem(model.tasks, "semseg", named)
+        assert predictor.network.digest() != before
+
+
 def test_names_alone_say_whose_an_input_is(tmp_path: Path) -> None:
     names = [f"{folder}/{number:03d}.jpg" for folder in "ab" for number in range(60)]
     alike = ["x.jpg", "x.png", "x_png.tif", "x_jpg_2.gif", "x.JPG"]

@@ -39,6 +39,7 @@ THREADS = max(2, min(8, cores.available()))
 FAILURES = (OSError, ValueError, MemoryError, RuntimeError)  # of one input; the last is torch's want of memory
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of no input, but of the disk
 HELPLESS = 32  # failures of the network in a row that end the work
+FILM = ".panels.mp4"
 UNSURE = {"glb"}  # kinds of file that a picture may have nothing for
 CALM = 0.9  # of the range that colours stand for stays from frame to frame: films do not flicker
 
@@ -48,6 +49,10 @@ class Ledger(Protocol):
     """Where it is noted what became of each input. ``keeps``: whether files that are there already are left alone."""
 
     keeps: ClassVar[bool]
+
+    def others(self, files: Sequence[Path]) -> Sequence[Path]: ...
+
+    def broke(self, path: Path) -> bool: ...
 
     def note_found(self, path: Path, files: Sequence[Path]) -> None: ...
 
@@ -69,6 +74,12 @@ class Outcome:
     def exit_code(self) -> int:
         """0: all went well; 1: some input failed; 2: nothing was written."""
         return 2 if not self.written else int(bool(self.failed))
+
+    def others(self, files: Sequence[Path]) -> Sequence[Path]:
+        return ()
+
+    def broke(self, path: Path) -> bool:
+        return False
 
     def note_found(self, path: Path, files: Sequence[Path]) -> None:
         raise AssertionError("what is there is written anew")
@@ -157,6 +168,7 @@ def predict_shard(
     if webcams := [str(entry) for entry in inputs if str(entry).startswith(video.WEBCAM)]:
         raise ValueError(f"{webcams[0]} cannot be looked at in shards")
     _check(focal, frames)
+    inputs = [Path(entry).absolute() for entry in inputs]  # the same, wherever each start is
     found = Listing.of(inputs, out, shard)
     if not found.total:
         raise _nothing(inputs)
@@ -165,6 +177,7 @@ def predict_shard(
     _demand_writable(out)
     predictor = _configured(network, device, write, tasks, size, tiles, batch)
     run = {
+        "inputs": pictures.roots(inputs),
         "network": predictor.network.digest(),
         "write": write and list(write),
         "tasks": list(predictor.tasks),
@@ -174,7 +187,8 @@ def predict_shard(
         "cameras": None if cameras is None else hashlib.sha256(cameras.read_bytes()).hexdigest(),
         "frames": frames,
     }
-    with Manifest.open(out, shard, run) as manifest, _progress() as progress, _pool(predictor.network) as pool:
+    endings = [*(file_of(Path("-"), kind).name[1:] for kind in write or KINDS), FILM]
+    with Manifest.open(out, shard, run, endings) as manifest, _progress() as progress, _pool(predictor.network) as pool:
         well, badly = manifest.done(retry)
         before, failed = found.leave(well), found.leave(badly)
         mine = len(found.names)
@@ -257,18 +271,28 @@ class _Work:
         self.places: dict[int, tuple[Path, Path, Sequence[str]]] = {}
 
     def go(self, found: Listing | Sequence[tuple[Path, Path]]) -> None:
-        moving = [(path, name) for path, name in found if _is_film(path)]
+        """Pictures first, films as they were met."""
+        bar = self.progress.add_task("", total=len(found))
+        moving: list[tuple[Path, Path]] = []
+
+        def still() -> Iterator[tuple[Path, Path]]:
+            for each in found:
+                if _is_film(each[0]):
+                    moving.append(each)
+                    self.progress.update(bar, total=len(found) - len(moving))
+                else:
+                    yield each
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PIL and its like: what is wrong with a file is said once, in a line
-            if still := len(found) - len(moving):
-                self.look_at((each for each in found if not _is_film(each[0])), still)
+            self.look_at(still(), bar)
+            if len(moving) == len(found):
+                self.progress.remove_task(bar)
             for path, name in moving:
                 self.watch(path, name)
 
     # -- pictures ------------------------------------------------------------------------------------------------------
-    def look_at(self, found: Iterable[tuple[Path, Path]], count: int) -> None:
-        bar = self.progress.add_task("", total=count)
-
+    def look_at(self, found: Iterable[tuple[Path, Path]], bar: TaskID) -> None:
         def done(look: tuple[Prepared, Soft | Exception]) -> tuple[Prepared, list[Path] | Exception]:
             prepared, soft = look
             if isinstance(soft, Exception):
@@ -297,10 +321,13 @@ class _Work:
         """Those that are not complete: path, stem of the files, and kinds that are lacking."""
         for path, name in found:
             stem, kinds = self.out / name, self.write or KINDS
-            if lacking := self._lacking(stem, kinds):
+            files = [file_of(stem, kind) for kind in kinds]
+            if others := self.ledger.others(files):
+                self._failed(path, _others(others))
+                self.progress.advance(bar)
+            elif lacking := kinds if self.ledger.broke(path) else self._lacking(stem, kinds):
                 yield path, stem, lacking
             else:
-                files = [file_of(stem, kind) for kind in kinds]
                 self.ledger.note_found(path, [file for file in files if file.exists()])
                 self.progress.advance(bar)
 
@@ -379,8 +406,12 @@ class _Work:
         kinds = self.write or ("panels",)
         each = [kind for kind in kinds if kind != "panels"]
         stem = self.out / name
-        whole = stem.with_name(stem.name + ".panels.mp4")
-        if self.ledger.keeps and "panels" in kinds and whole.exists():
+        whole = stem.with_name(stem.name + FILM)
+        if others := self.ledger.others([whole]):
+            self._failed(path, _others(others))
+            return
+        broke = self.ledger.broke(path)
+        if self.ledger.keeps and "panels" in kinds and whole.exists() and not broke:
             self.ledger.note_found(path, [whole])
             return
         try:
@@ -398,7 +429,8 @@ class _Work:
             prepared, soft, limits = look
             scene = self.predictor.finish(prepared, soft)
             place = stem / prepared.picture.name
-            files = scene.save(place, lacking) if (lacking := self._lacking(place, each)) else []
+            lacking = each if broke else self._lacking(place, each)
+            files = scene.save(place, lacking) if lacking else []
             return np.asarray(panels.compose(scene.facets(limits))), files
 
         try:
@@ -412,8 +444,16 @@ class _Work:
                 raise
         except FAILURES as error:
             problem = error
-        if made := panel.close():
-            written.insert(0, made)
+        except BaseException:
+            panel.drop()
+            raise
+        if problem:
+            panel.drop()
+        else:
+            try:
+                written[:0] = filter(None, [panel.close()])
+            except OSError as error:
+                problem = error
         if problem := problem or film.problem:
             self._failed(path, problem, written)
         elif written:
@@ -513,6 +553,10 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
+
+
+def _others(files: Sequence[Path]) -> ValueError:
+    return ValueError(f"{files[0]} is the output of another input, which had this name; give another --out")
 
 
 def _is_film(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ class Torch(Network):
         return self.model.neck is not None
 
     def digest(self) -> str:
-        digest = hashlib.sha256(repr(self.size).encode())
+        digest = _told(self.size, self.tasks, self.model.canonical_focal, self.model.describe())
         for name, tensor in self.model.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -99,7 +100,7 @@ class Exported(Network):
 
     def digest(self) -> str:
         folder = self.path if self.path.is_dir() else self.path.parent
-        digest = hashlib.sha256()
+        digest = _told(self.size, self.tasks, self.facts.get("canonical_focal"), self.facts["inputs"], self.any_size)
         for file in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml"), *folder.glob("*.bin")]):
             digest.update(file.name.encode() + file.read_bytes())
         return digest.hexdigest()
@@ -110,6 +111,12 @@ class Exported(Network):
             usual = self.facts["canonical_focal"] * images.shape[-1]
             given["focal"] = torch.where(focal.isnan(), usual, focal).numpy()
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.engine(given).items()}
+
+
+def _told(size: tuple[int, int], tasks: Mapping[str, Task], *more: Any) -> hashlib._Hash:
+    """A digest of what is not in the numbers of a network."""
+    facts = [list(size), [task.describe() for task in tasks.values()], *more]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
 
 
 def is_exported(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ class Panels:
         self.path, self.rate = path, rate
         self.part = path.with_name(f".{path.stem}.part.mp4")  # the suffix tells the writer the kind of file
         self.writer: cv2.VideoWriter | None = None
-        self.size = (0, 0)
+        self.size, self.pages = (0, 0), 0
 
     def write(self, page: np.ndarray) -> None:
         if self.writer is None:
@@ -111,11 +112,26 @@ class Panels:
         part = page[:height, :width, ::-1]
         fitting[: part.shape[0], : part.shape[1]] = part
         self.writer.write(fitting)
+        self.pages += 1
 
     def close(self) -> Path | None:
-        """The file, if there is one."""
+        """The file, if there is one. ``OSError`` if it does not hold every page: the codec does not tell of disks that
+        are full. There is none then, but what was there before."""
         if self.writer is None:
             return None
         self.writer.release()
+        made = cv2.VideoCapture(str(self.part))
+        count = int(made.get(cv2.CAP_PROP_FRAME_COUNT)) if made.isOpened() else 0
+        made.release()
+        if count != self.pages:
+            self.part.unlink(missing_ok=True)
+            told = f"{count} of {self.pages} frames could be written; see that the disk has room"
+            raise OSError(errno.ENOSPC, told, str(self.path))
         os.replace(self.part, self.path)
         return self.path
+
+    def drop(self) -> None:
+        """Leaves what was there before."""
+        if self.writer is not None:
+            self.writer.release()
+            self.part.unlink(missing_ok=True)
