@@ -15,16 +15,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polyscene import pictures
+from polyscene.predict.command import FAILURES, FULL, HELPLESS
 from polyscene.predict.listing import Listing
 from polyscene.predict.networks import Soft
-from polyscene.predict.predictor import Prepared
+from polyscene.predict.predictor import Prepared, batches
 from polyscene.scene import file_of
 from polyscene.shard import Shard
 
@@ -49,22 +49,15 @@ class Look:
     def __init__(self, weights: str, out: str, write: Sequence[str], batch: int, device: str = "auto") -> None:
         import polyscene
 
-        self.out, self.write = Path(out), tuple(write)
-        self.held: dict[int, tuple[Prepared, str, Path]] = {}
+        self.out, self.write, self.helpless = Path(out), tuple(write), 0
+        self.places: dict[int, tuple[str, Path]] = {}
         self.predictor = polyscene.load(weights, device).configure(batch=batch)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         self.told: dict[str, str] = {}
-        ready = self.ready(rows)
-        try:
-            for prepared, soft in self.predictor.look(ready):
+        for together in batches(self.ready(rows), self.predictor.batch):
+            for prepared, soft in self.looks(together):
                 self.finish(prepared, soft)
-        except Exception:  # of the network, at several together: what is left is looked at one by one
-            for prepared in chain([prepared for prepared, _, _ in self.held.values()], ready):
-                try:
-                    self.finish(*next(self.predictor.look([prepared])))
-                except Exception as error:
-                    self.told[self.held.pop(id(prepared))[1]] = f"failed: {error}"
         return {**rows, "outcome": np.array([self.told[path] for path in rows["path"]], object)}
 
     def ready(self, rows: dict[str, Any]) -> Iterator[Prepared]:
@@ -76,19 +69,41 @@ class Look:
                 continue
             try:
                 prepared = self.predictor.prepare(pictures.read(path))
-            except (OSError, ValueError) as error:
-                self.told[path] = f"failed: {error}"
+            except FAILURES as error:
+                self.failed(path, error)
             else:
-                self.held[id(prepared)] = prepared, path, stem
+                self.places[id(prepared)] = path, stem
                 yield prepared
 
+    def looks(self, together: Sequence[Prepared]) -> Iterator[tuple[Prepared, Soft]]:
+        """What the network says of each; where it fails at several together, each is looked at alone."""
+        try:
+            looks = list(self.predictor.look(together))
+        except Exception as error:  # what engines raise has no end
+            if len(together) > 1:
+                yield from (look for each in together for look in self.looks([each]))
+                return
+            self.helpless += 1
+            if self.helpless == HELPLESS:
+                raise RuntimeError(f"the network failed at {HELPLESS} pictures, one after another: {error}") from error
+            self.failed(self.places.pop(id(together[0]))[0], error)
+        else:
+            self.helpless = 0
+            yield from looks
+
     def finish(self, prepared: Prepared, soft: Soft) -> None:
-        _, path, stem = self.held.pop(id(prepared))
+        path, stem = self.places.pop(id(prepared))
         try:
             self.predictor.finish(prepared, soft).save(stem, self.write)
             self.told[path] = "written"
-        except (OSError, ValueError) as error:
-            self.told[path] = f"failed: {error}"
+        except FAILURES as error:
+            self.failed(path, error)
+
+    def failed(self, path: str, error: Exception) -> None:
+        """A disk that is full is no picture's fault and ends the work."""
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise error
+        self.told[path] = f"failed: {str(error) or type(error).__name__}"
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -100,7 +100,8 @@ def lines(out: Path) -> list[dict]:  # type: ignore[type-arg]
 def test_of_a_full_disk_no_half_film_remains(
     when: str, film: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, write, pages = tmp_path / "out", video.Panels.write, []
+    out, write = tmp_path / "out", video.Panels.write
+    pages: list[np.ndarray] = []
 
     def failing(panel: video.Panels, page: np.ndarray) -> None:
         if len(pages) < 4:

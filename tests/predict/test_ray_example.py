@@ -1,5 +1,6 @@
 """The example for Ray clusters: its parts, and the whole where Ray is installed."""
 
+import errno
 import os
 import runpy
 import subprocess
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscene import weights
+from polyscene import pictures, weights
 from polyscene.predict import Predictor, predict_paths
+from polyscene.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "ray_predict.py"
@@ -50,13 +52,49 @@ def test_its_workers_write_what_predict_does(
         "failed: no memory",
     ]
     assert told["outcome"][3].startswith("failed: ") and "cannot be read as a picture" in told["outcome"][3]
-    assert look(rows)["outcome"][[0, 1, 2, 4]].tolist() == [*["found"] * 3, "written"] and not look.held
+    assert look(rows)["outcome"][[0, 1, 2, 4]].tolist() == [*["found"] * 3, "written"] and not look.places
     predict_paths([photos], tmp_path / "whole", predictor, write=["depth"], batch=1)
     made = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.png"))
     assert len(made) == 4
     assert all((tmp_path / "out" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes() for path in made)
     names = example["named"]({"path": np.array(["/x/a.jpg", "../a.jpg"], object)})["name"].tolist()
     assert names == ["x/a.jpg", "up/a.jpg"]
+
+
+def test_its_workers_tell_faults_of_pictures_from_those_of_disks(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    weights.save(predictor.model, tmp_path / "net", size=(64, 96))
+    rows = {key: np.array(values, object) for key, values in example["table"](photos, tmp_path / "out").items()}
+    look = example["Look"](tmp_path / "net", tmp_path / "out", ["depth"], 2, "cpu")
+    read, save = pictures.read, Scene.save
+
+    def reading(path: str) -> pictures.Picture:
+        if path.endswith("b/a.png"):
+            raise MemoryError
+        return read(path)
+
+    def saving(scene: Scene, stem: Path, write: tuple[str, ...]) -> list[Path]:
+        if stem.name == "c":
+            raise RuntimeError("cannot be drawn")
+        return save(scene, stem, write)
+
+    monkeypatch.setattr(pictures, "read", reading)
+    monkeypatch.setattr(Scene, "save", saving)
+    told = dict(zip(rows["name"], look(rows)["outcome"], strict=True))
+    assert told.pop("broken").startswith("failed: ")
+    assert told == {
+        "a": "written", "b/a": "failed: MemoryError", "b/c": "failed: cannot be drawn", "dark": "written"
+    }  # fmt: skip
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pictures, "read", read)
+    monkeypatch.setattr(Scene, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        look(rows)
 
 
 def test_on_a_cluster_of_this_machine(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
