@@ -52,6 +52,7 @@ from polyscene.data.base import BadSample
 from polyscene.data.cameras import Cameras
 from polyscene.data.description import BadDescription
 from polyscene.data.folder import Folder
+from polyscene.data.loader import Loader
 from polyscene.data.pack import pack
 from polyscene.data.shards import Shards
 from polyscene.encoders import pretrained
@@ -292,6 +293,7 @@ class ShardFiles(Entrance):
                 self._told(facts, self._archive(rng))
         try:
             found = Shards(self.set)
+            Loader(found, found.tasks, 2, lambda sample, *_: sample, 0, workers=0).number(0)
             found.read(rng.choice((0, 0, 0, len(found) - 1)))
         finally:
             for name, content in self.whole.items():
@@ -370,26 +372,42 @@ class Weights(Entrance):
 
 
 class States(Entrance):
-    """Checkpoints of training."""
+    """Checkpoints of training, whole and in parts."""
 
     errors = (checkpoint.BadCheckpoint,)
+    counts = (0, 1, 2, 3, -1, 10**9, 10**30, True, 2.0, float("nan"), "2", None, [2])
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         tree = {"at": 3, "trainer": {"model": {"a": torch.zeros(3)}, "optimiser": {"state": {0: {"s": torch.ones(2)}}}}}
         checkpoint.save_state(folder, tree)
-        self.files = {name: (folder / name).read_bytes() for name in (checkpoint.TENSORS, checkpoint.TREE)}
-        self.tree = json.loads(self.files[checkpoint.TREE])
+        self.whole = {name: (folder / name).read_bytes() for name in (checkpoint.TENSORS, checkpoint.TREE)}
+        self.parts = dict(self.whole)
+        for place in range(1, 3):
+            self.parts[f"state.{place}.safetensors"] = to_bytes({"/trainer/model/a": torch.zeros(place)})
 
     def attempt(self, rng: random.Random) -> None:
-        name = rng.choice(list(self.files))
-        whole = self.files[name]
+        files = dict(rng.choice((self.whole, self.parts)))
+        tree = json.loads(files[checkpoint.TREE])
+        if files.keys() == self.parts.keys():
+            tree["tree"]["trainer"]["model"]["a"]["parts"] = rng.choice(self.counts)
+            files[checkpoint.TREE] = json.dumps(tree).encode()
+        name = rng.choice(list(files))
+        match rng.randrange(4):
+            case 0:
+                files[checkpoint.TREE] = a_json(tree, rng)
+            case 1 if name != checkpoint.TREE:
+                files[name] = scrambled(files[name], rng)
+            case 2:
+                del files[name]
         try:
-            spoilt = a_json(self.tree, rng) if name == checkpoint.TREE else scrambled(whole, rng)
-            self.write(name, spoilt)
-            checkpoint.load_state(self.folder)
+            for name, content in files.items():
+                self.write(name, content)
+            self.spoilt = repr(files).encode()
+            checkpoint.load_state(self.folder, sharded=rng.random() < 0.5)
         finally:
-            (self.folder / name).write_bytes(whole)
+            for name in self.parts:
+                (self.folder / name).unlink(missing_ok=True)
 
 
 class Foreign(Entrance):

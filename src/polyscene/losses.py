@@ -12,8 +12,14 @@ from polyscene.training import distributed
 
 def mean_where(values: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``values`` over ``valid`` (broadcast to it). Invalid values may be anything, also NaN."""
-    valid = valid.expand_as(values)
-    return torch.where(valid, values, 0.0).sum() / distributed.share(valid.sum())
+    return means_where((values, valid))[0]
+
+
+def means_where(*pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """``mean_where`` of each pair, in one message between ranks."""
+    seen = [(values, valid.expand_as(values)) for values, valid in pairs]
+    counts = distributed.share(torch.stack([valid.sum() for _, valid in seen]))
+    return [torch.where(valid, values, 0.0).sum() / count for (values, valid), count in zip(seen, counts, strict=True)]
 
 
 def cross_entropy(raw: Tensor, classes: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -23,7 +29,8 @@ def cross_entropy(raw: Tensor, classes: Tensor, valid: Tensor, weights: Tensor |
     if weights is None:
         return mean_where(values, valid)
     scale = weights.to(raw)[ids][:, None]
-    return mean_where(values * scale, valid) / distributed.mean(mean_where(scale, valid)).clamp_min(1e-6)
+    weighed, weight = means_where((values * scale, valid), (scale, valid))
+    return weighed / distributed.mean(weight).clamp_min(1e-6)
 
 
 def scale_invariant_log(log_prediction: Tensor, log_truth: Tensor, valid: Tensor, variance_focus: float) -> Tensor:
@@ -42,14 +49,14 @@ def scale_invariant_log(log_prediction: Tensor, log_truth: Tensor, valid: Tensor
 
 def multiscale_gradient(prediction: Tensor, truth: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
     """Mean absolute difference of horizontal and vertical gradients over ``scales`` halvings (MegaDepth, 4.1)."""
-    total = prediction.sum() * 0
     difference = torch.where(valid, prediction - truth, 0.0)
+    steps = []
     for scale in range(scales):
         step = 2**scale
         part, seen = difference[..., ::step, ::step], valid[..., ::step, ::step]
-        total = total + mean_where((part[..., 1:] - part[..., :-1]).abs(), seen[..., 1:] & seen[..., :-1])
-        total = total + mean_where((part[..., 1:, :] - part[..., :-1, :]).abs(), seen[..., 1:, :] & seen[..., :-1, :])
-    return total / scales
+        steps.append(((part[..., 1:] - part[..., :-1]).abs(), seen[..., 1:] & seen[..., :-1]))
+        steps.append(((part[..., 1:, :] - part[..., :-1, :]).abs(), seen[..., 1:, :] & seen[..., :-1, :]))
+    return sum(means_where(*steps), prediction.sum() * 0) / scales
 
 
 def berhu(prediction: Tensor, truth: Tensor, valid: Tensor, share: float = 0.2) -> Tensor:
@@ -64,8 +71,8 @@ def angular(raw: Tensor, normals: Tensor, valid: Tensor, l1_share: float = 0.5) 
     off, the other sharp close by."""
     unit = F.normalize(raw, dim=-3, eps=1e-6)
     truth = torch.where(valid, normals, 0.0)
-    cosine = mean_where(1 - (unit * truth).sum(-3, keepdim=True), valid)
-    return (1 - l1_share) * cosine + l1_share * mean_where((unit - truth).abs(), valid)
+    cosine, distance = means_where((1 - (unit * truth).sum(-3, keepdim=True), valid), ((unit - truth).abs(), valid))
+    return (1 - l1_share) * cosine + l1_share * distance
 
 
 def balanced_binary(raw: Tensor, truth: Tensor, valid: Tensor, positive_weight: float) -> Tensor:

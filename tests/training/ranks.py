@@ -29,6 +29,7 @@ from polyscene.types import Sample, Target
 from . import toy
 
 STEPS = 20
+EVALUATION = -1
 
 
 class Holes(toy.Toy):
@@ -67,9 +68,10 @@ def config(
 @contextmanager
 def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> Iterator[list[loop.Run]]:
     """Inside, networks have group norms and nothing is drawn; ``stop`` (rank, step, signal): that rank sends it to
-    itself in that step. Yields the runs that are made."""
+    itself in that step, or in evaluation if it is ``EVALUATION``. Yields the runs that are made."""
     runs: list[loop.Run] = []
     create, update, begin = loop.create_model, loop.Trainer.update, loop.Run.__init__
+    pace = loop.Run._unless_stopped
     draw, large = (loop.curves.draw, loop.samples.draw), distributed.LARGE
 
     def created(*arguments: Any, **keywords: Any) -> Any:
@@ -83,11 +85,18 @@ def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> It
             os.kill(os.getpid(), stop[2])
         return update(self, step, *rest)
 
+    def paced(self: loop.Run, batches: Any) -> Iterator[Any]:
+        for batch in pace(self, batches):
+            if stop is not None and (distributed.rank(), EVALUATION) == stop[:2]:
+                os.kill(os.getpid(), stop[2])
+            yield batch
+
     def begun(self: loop.Run, *arguments: Any) -> None:
         begin(self, *arguments)
         runs.append(self)
 
     loop.create_model, loop.Trainer.update, loop.Run.__init__ = created, updated, begun  # type: ignore[method-assign]
+    loop.Run._unless_stopped = paced  # type: ignore[method-assign]
     loop.curves.draw = loop.samples.draw = lambda *_: None  # type: ignore[assignment]
     distributed.LARGE = 20_000
     try:
@@ -95,6 +104,7 @@ def changed(norm: str = "group", stop: tuple[int, int, int] | None = None) -> It
     finally:
         (loop.curves.draw, loop.samples.draw), distributed.LARGE = draw, large
         loop.create_model, loop.Trainer.update, loop.Run.__init__ = create, update, begin  # type: ignore[method-assign]
+        loop.Run._unless_stopped = pace  # type: ignore[method-assign]
 
 
 def grouped(module: nn.Module) -> None:

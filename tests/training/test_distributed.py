@@ -30,9 +30,10 @@ from . import ranks, toy
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240  # for all ranks of a test, on a slow machine
-SHORT = {"steps": 6}
 CLIPPED = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "clip": 1.0, "accumulate": 1}
-ADAM = {"optimiser": {"name": "adamw", "lr": 1e-4}, "autocast": "off", **SHORT}
+SHORT = {"steps": 4, "checkpoint_every": 4}
+MIDDLE = {"optimiser": CLIPPED, "steps": 7, "checkpoint_every": 4}
+ADAM = {**SHORT, "optimiser": {"name": "adamw", "lr": 1e-4}, "autocast": "off", "steps": 5}
 JD = importlib.util.find_spec("torchjd") is not None
 NEEDS_JD = pytest.mark.skipif(not JD, reason="torchjd is not installed (extra: jd)")
 Job = tuple[Path, dict[str, Any], dict[str, Any]]
@@ -114,24 +115,25 @@ def figures(out: Path) -> list[float]:
     return [each for one in records for key in ("losses", "figures", "score") for each in numbers(one.get(key, {}))]
 
 
-STEP = 9  # in which a signal comes
+STEP = 2  # in which a signal comes
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two ranks: whole ones, one whose second rank alone is told to stop, sharded ones, one that a single
-    process began, and that again with its second rank killed. One of them is judged, too."""
+    """Runs of two ranks: whole ones, ones whose second rank alone is told to stop, in a step and in evaluation, sharded
+    ones, one that a single process began, and that again with its second rank killed. One of them is judged, too."""
     home = tmp_path_factory.mktemp("ranks")
-    alone(home / "begun", {"stop": (0, STEP, signal.SIGTERM)}, optimiser=CLIPPED)
+    alone(home / "begun", {"stop": (0, STEP, signal.SIGTERM)}, **MIDDLE)
     shutil.copytree(home / "begun", home / "killed")
     jobs: list[Job] = [
         (home / "fixed", {}, {"optimiser": CLIPPED}),
-        (home / "stopped", {"stop": [1, STEP, "SIGTERM"]}, {"optimiser": CLIPPED}),
+        (home / "stopped", {"stop": [1, STEP, "SIGTERM"]}, MIDDLE),
+        (home / "evaluated", {"stop": [1, ranks.EVALUATION, "SIGTERM"]}, {**SHORT, "steps": 1}),
         (home / "uncertainty", {}, {"balancing": "uncertainty", **SHORT}),
         (home / "adversarial", {"norm": "batch"}, {"adversarial": True, "ema": 0.9, **SHORT}),
-        (home / "sharded", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
-        (home / "again", {"stop": [0, STEP, "SIGTERM"]}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True}),
-        (home / "again", {}, {"optimiser": CLIPPED, "ema": 0.9, "sharded": True, "recompute": True}),
+        (home / "sharded", {}, {**MIDDLE, "ema": 0.9, "sharded": True}),
+        (home / "again", {"stop": [0, STEP, "SIGTERM"]}, {**MIDDLE, "ema": 0.9, "sharded": True}),
+        (home / "again", {}, {**MIDDLE, "ema": 0.9, "sharded": True, "recompute": True}),
         (home / "opposed", {"norm": "batch"}, {"adversarial": True, "sharded": True, "ema": 0.9, **SHORT}),
         *((home / "changing", {"stop": [0, step, "SIGTERM"]}, {"sharded": step != 2, **ADAM}) for step in (1, 2, 3)),
         (home / "judged", {}, {"judged": str(home / "adversarial")}),
@@ -140,8 +142,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.append((home / "upgrad", {}, {"balancing": "upgrad", **SHORT}))
     jobs += [
         (home / "poisoned", {}, {"poison": 3, **SHORT}),
-        (home / "begun", {}, {"optimiser": CLIPPED}),
-        (home / "killed", {"stop": [1, STEP + 4, "SIGKILL"]}, {"optimiser": CLIPPED, "elastic": True}),
+        (home / "begun", {}, MIDDLE),
+        (home / "killed", {"stop": [1, STEP + 3, "SIGKILL"]}, {**MIDDLE, "elastic": True}),
     ]
     processes = start(jobs)
     for rank, told in enumerate(finish(processes)):
@@ -156,6 +158,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return alone(tmp_path_factory.mktemp("alone") / "fixed", optimiser=CLIPPED)
 
 
+@pytest.fixture(scope="module")
+def middle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return alone(tmp_path_factory.mktemp("alone") / "middle", **MIDDLE)
+
+
 def assert_alike(one: Path, two: Path, within: float = 1e-5) -> None:
     assert figures(one) == pytest.approx(figures(two), abs=within, rel=within) and len(figures(one)) > 20
     assert gap(one / "last/model.safetensors", two / "last/model.safetensors") < within
@@ -165,7 +172,8 @@ def test_two_ranks_do_what_one_process_does_with_twice_the_batch(pair: Path, who
     """Losses, figures and weights; a rank's labels have holes that the other's have not."""
     assert_alike(pair / "fixed", whole)
     assert json.loads((pair / "fixed/environment.json").read_text())[0]["ranks"] == 2
-    assert (pair / "fixed/floors.json").read_text() == (whole / "floors.json").read_text()
+    floors = [numbers(json.loads((run / "floors.json").read_text())) for run in (pair / "fixed", whole)]
+    assert floors[0] == pytest.approx(floors[1], rel=1e-12) and len(floors[0]) > 10
 
 
 @pytest.mark.parametrize("name", ["uncertainty", pytest.param("upgrad", marks=NEEDS_JD)])
@@ -179,15 +187,25 @@ def test_ranks_stay_equal(pair: Path, name: str) -> None:
     assert gap(pair / name / "rank_0.safetensors", pair / name / "rank_1.safetensors") == 0
 
 
-def test_a_signal_to_one_rank_stops_all_and_one_process_carries_on(pair: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_stops_all_and_one_process_carries_on(pair: Path, middle: Path, tmp_path: Path) -> None:
     told = (pair / "told_0").read_text()
     assert "exit 143" in told and f"stopped at step {STEP + 1} of" in told
     shutil.copytree(pair / "stopped", tmp_path / "run")
-    assert_alike(alone(tmp_path / "run", optimiser=CLIPPED), whole)
+    assert_alike(alone(tmp_path / "run", **MIDDLE), middle)
 
 
-def test_two_ranks_carry_on_what_one_process_began(pair: Path, whole: Path) -> None:
-    assert_alike(pair / "begun", whole)
+def test_a_signal_to_one_rank_in_evaluation_stops_all(pair: Path) -> None:
+    """Of which one has a batch more; nothing is recorded, and the next start evaluates."""
+    told = (pair / "told_0").read_text()
+    assert "stopped at step 1 of 1;" in told and told.count("exit 143") == (pair / "told_1").read_text().count(
+        "exit 143"
+    )
+    assert load_state(pair / "evaluated/last")["at"] == 1 and not (pair / "evaluated/best").exists()
+    assert [record["kind"] for record in read(pair / "evaluated/metrics.jsonl")] == ["train"]
+
+
+def test_two_ranks_carry_on_what_one_process_began(pair: Path, middle: Path) -> None:
+    assert_alike(pair / "begun", middle)
 
 
 def test_where_a_rank_is_killed_the_other_stops_and_the_checkpoint_stays(pair: Path) -> None:
@@ -236,7 +254,7 @@ def test_a_rank_knows_its_place_after_the_run(monkeypatch: pytest.MonkeyPatch) -
 
 # -- shards ------------------------------------------------------------------------------------------------------------
 def test_sharded_weights_are_trained_as_whole_ones(pair: Path, tmp_path: Path) -> None:
-    assert_alike(pair / "sharded", alone(tmp_path / "one", optimiser=CLIPPED, ema=0.9))
+    assert_alike(pair / "sharded", alone(tmp_path / "one", **MIDDLE, ema=0.9))
     parts = [load_file(pair / f"sharded/last/state{rank}.safetensors") for rank in ("", ".1")]
     of_the_model = [{name: one for name, one in part.items() if name.startswith("/trainer/model/")} for part in parts]
     counts = [sum(one.numel() for one in part.values()) for part in of_the_model]
@@ -272,10 +290,10 @@ def test_adversaries_of_a_sharded_network(pair: Path) -> None:
 
 
 def test_another_number_of_ranks_carries_on_where_the_batch_is_that_of_all(
-    pair: Path, whole: Path, tmp_path: Path
+    pair: Path, middle: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(pair / "killed", tmp_path / "run")
-    assert_alike(alone(tmp_path / "run", optimiser=CLIPPED, elastic=True), whole)
+    assert_alike(alone(tmp_path / "run", **MIDDLE, elastic=True), middle)
 
 
 def test_a_batch_of_all_must_be_divisible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 import copy
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn
 
 from polyscene.adaptation.supervised import Supervised
 from polyscene.config import Optimiser, Part, Schedule, Training
 from polyscene.model import create_model
+from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
+from polyscene.training import distributed
 from polyscene.training.blocks import blocks
 from polyscene.training.checkpoint import BadCheckpoint
 from polyscene.training.trainer import Trainer
-from polyscene.types import collate
+from polyscene.types import Target, collate
 
 from .toy import Toy
 
@@ -29,6 +33,22 @@ def trainer(**training) -> Trainer:
 
 def batch(*indices: int):
     return {"toy": collate([Toy(depth_only=True).read(index) for index in indices])}
+
+
+def test_a_step_of_four_tasks_sends_eight_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/scale.md says: one before it, five counts of pixels, what was reached, and the gradients."""
+    torch.manual_seed(0)
+    tasks = {task.name: task for task in (SemanticSegmentation(classes=("a", "b")), Depth(), Normals(), Edges())}
+    one = Trainer(create_model(tasks, "test_efficientnet"), Supervised(tasks), Training(), CPU, seed=0)
+    seen = torch.ones(2, 1, 1, 32, 48, dtype=torch.bool)
+    values = {"semseg": seen.long(), "normals": torch.rand(2, 1, 3, 32, 48), "depth": seen + 1.0, "edges": seen.float()}
+    made = replace(batch(0, 1)["toy"], targets={name: Target(values[name], seen) for name in tasks})
+    sent: list[int] = []
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, *_: sent.append(tensor.numel()))
+    distributed.agree(None, "alike")
+    one.update(0, 10, [{"rooms": made}])
+    assert len(sent) == 8 and sent[0] == 3 and sent[1:6].count(8) == 1 and sent[7] > sum(sent[:7])
 
 
 def weights(of: Trainer) -> list[torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyscene.evaluate.judgement import Judged
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 Figures = dict[str, dict[str, float]]  # by task, by figure
 Predict = Callable[["Batch", str, "Target"], "Tensor"]
+Pace = Callable[[Iterator["Batch"]], Iterator["Batch"]]
 
 GRID = 48, 64  # labels are looked at in this many rows and columns to find the floors
-TRAINING_BATCHES = 64  # of them at most
+TRAINING_BATCHES, TRAINING_SAMPLES = 64, 4096  # of them at most
 
 
 def evaluate(
@@ -35,9 +36,10 @@ def evaluate(
     protocol: Protocol | str = "polyscene",
     workers: int | None = None,
     ranks: bool = False,
+    pace: Pace = iter,
 ) -> Figures:
     """The figures that ``judge`` finds, by task."""
-    found = judge(model, loader, limit, device, progress, protocol, workers, ranks)
+    found = judge(model, loader, limit, device, progress, protocol, workers, ranks, pace)
     return {name: dict(task.figures) for name, task in found.items()}
 
 
@@ -50,6 +52,7 @@ def judge(
     protocol: Protocol | str = "polyscene",
     workers: int | None = None,
     ranks: bool = False,
+    pace: Pace = iter,
 ) -> dict[str, Judged]:
     """Every task that network and data have in common, over ``loader.once()`` or its first ``limit`` batches, counted
     as the ``protocol`` says (one, or a name in ``PROTOCOLS``). Where samples have several views of known camera and
@@ -57,12 +60,10 @@ def judge(
     outputs are brought to the size of the labels, then read. The network must be on ``device``; it comes back in the
     mode it was in. ``progress(done, all)`` counts batches; ``workers`` processes, if any, help with what is slow to
     count, such as exact boundaries. ``ranks``: all ranks of a distributed run call this at once; each looks at its
-    part, all get the figures of the whole. ``ValueError`` if nothing is in common, and where a prediction cannot be
-    judged.
+    part, all get the figures of the whole. ``pace`` hands the batches on, and may end it between any two.
+    ``ValueError`` if nothing is in common, and where a prediction cannot be judged.
     """
     import torch
-
-    from polyscene.training import distributed
 
     common = shared(model.tasks, loader)
     raw: dict[str, Tensor] = {}
@@ -79,8 +80,8 @@ def judge(
     model.eval()
     try:
         with torch.inference_mode():
-            part = (distributed.rank(), distributed.count()) if ranks else (0, 1)
-            batches = (look(batch) for batch in _counted(loader, limit, progress, part))
+            part = _part(ranks)
+            batches = (look(batch) for batch in pace(_counted(loader, limit, progress, part)))
 
             def predict(_: Batch, name: str, target: Target) -> Tensor:
                 return _value(model.tasks[name], raw[name], target, scale)
@@ -106,13 +107,19 @@ def floors(
     tasks: Mapping[str, Task],
     limit: int | None = None,
     protocol: Protocol | str = "polyscene",
+    ranks: bool = False,
 ) -> Figures:
     """The same figures for the best constant, found in the training labels: the commonest class, the mean depth, the
-    mean normal, edges everywhere; NaN where no label is found. ``limit``: batches of ``evaluate``."""
-    found = {name: tasks[name].constant(targets) for name, targets in _known(train, evaluate, tasks).items()}
+    mean normal, edges everywhere; NaN where no label is found. ``limit``: batches of ``evaluate``. ``ranks``: all ranks
+    call this at once, the first one looks for the constant, each judges it on its part."""
+
+    def find() -> dict[str, Tensor]:
+        return {name: tasks[name].constant(targets) for name, targets in _known(train, evaluate, tasks).items()}
+
+    found = _of_first(find) if ranks else find()
     blank = {name: task.metric(protocol).compute() for name, task in tasks.items() if name in evaluate.dataset.tasks}
     maps = {name: value[:, None, None] for name, value in found.items()}
-    return blank | _of_maps(evaluate, tasks, maps, limit, protocol)
+    return blank | _of_maps(evaluate, tasks, maps, limit, protocol, ranks)
 
 
 def position_floors(
@@ -121,12 +128,34 @@ def position_floors(
     tasks: Mapping[str, Task],
     limit: int | None = None,
     protocol: Protocol | str = "polyscene",
+    ranks: bool = False,
 ) -> Figures:
     """The same for the best prediction that knows a pixel's place but not the picture, for tasks that have one: the
     mean depth and the mean normal of each place."""
-    found = {name: tasks[name].constant_map(targets) for name, targets in _known(train, evaluate, tasks).items()}
-    maps = {name: value for name, value in found.items() if value is not None}
-    return _of_maps(evaluate, tasks, maps, limit, protocol)
+
+    def find() -> dict[str, Tensor]:
+        found = {name: tasks[name].constant_map(targets) for name, targets in _known(train, evaluate, tasks).items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    return _of_maps(evaluate, tasks, _of_first(find) if ranks else find(), limit, protocol, ranks)
+
+
+def _of_first(find: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What the first rank finds, to the bit."""
+    import torch
+
+    from polyscene.training import distributed
+
+    told: dict[str, list[Any]] = distributed.of_first(
+        lambda: {name: [str(value.dtype).split(".")[1], value.tolist()] for name, value in find().items()}
+    )
+    return {name: torch.tensor(value, dtype=getattr(torch, kind)) for name, (kind, value) in told.items()}
+
+
+def _part(ranks: bool) -> tuple[int, int]:
+    from polyscene.training import distributed
+
+    return (distributed.rank(), distributed.count()) if ranks else (0, 1)
 
 
 def _value(task: Task, raw: Tensor, target: Target, scale: Tensor) -> Tensor:
@@ -152,7 +181,8 @@ def _known(train: Loader, evaluate: Loader, tasks: Mapping[str, Task]) -> dict[s
 def _labels(loader: Loader, tasks: Mapping[str, Task]) -> dict[str, list[Target]]:
     """Training labels on one small grid, by task; empty where a task has none."""
     found: dict[str, list[Target]] = {}
-    for batch in islice(loader.batches(), min(len(loader), TRAINING_BATCHES)):
+    few = min(len(loader), TRAINING_BATCHES, -(-TRAINING_SAMPLES // loader.batch))
+    for batch in islice(loader.batches(), few):
         for name, target in batch.targets.items():
             if name in tasks and target.valid.any():
                 found.setdefault(name, []).append(tasks[name].resize(target, GRID))
@@ -160,7 +190,12 @@ def _labels(loader: Loader, tasks: Mapping[str, Task]) -> dict[str, list[Target]
 
 
 def _of_maps(
-    loader: Loader, tasks: Mapping[str, Task], maps: Mapping[str, Tensor], limit: int | None, protocol: Protocol | str
+    loader: Loader,
+    tasks: Mapping[str, Task],
+    maps: Mapping[str, Tensor],
+    limit: int | None,
+    protocol: Protocol | str,
+    ranks: bool = False,
 ) -> Figures:
     """Figures of one (c, h, w) prediction a task, the same for every image."""
 
@@ -169,7 +204,8 @@ def _of_maps(
         value = tasks[name].evaluate_at(maps[name], size)
         return value.to(target.value.device).expand(*target.value.shape[:-3], *value.shape)
 
-    found = _judged(_counted(loader, limit), {name: tasks[name] for name in maps}, predicted, protocol)
+    batches = _counted(loader, limit, part=_part(ranks))
+    found = _judged(batches, {name: tasks[name] for name in maps}, predicted, protocol, ranks=ranks)
     return {name: dict(task.figures) for name, task in found.items()}
 
 

@@ -117,9 +117,7 @@ def _judge(
         if with_floors and fast.keys() & judged.keys():
             ways = {"constant": floors, "place only": position_floors}
             teacher = built.train.get(name, loader)
-            beside = distributed.of_first(
-                lambda: {way: find(teacher, loader, fast, limit, rules) for way, find in ways.items()}  # noqa: B023
-            )
+            beside = {way: find(teacher, loader, fast, few, rules, ranks=True) for way, find in ways.items()}
         found[name] = Judgement(
             judged,
             rules.name,

@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from polyscene.document import BadText, from_json
@@ -107,20 +107,33 @@ def save_state(directory: Path, tree: dict[str, Any]) -> None:
         (directory / TREE).write_text(json.dumps({"format": FORMAT, "tree": skeleton}))
 
 
-def load_state(directory: Path) -> dict[str, Any]:
-    """The inverse of ``save_state``, whole and on the CPU. ``BadCheckpoint`` says which file is missing, damaged or not
-    ours."""
+def load_state(directory: Path, sharded: bool = False) -> dict[str, Any]:
+    """The inverse of ``save_state``, on the CPU: whole, or if ``sharded`` of what is in parts what this rank is to own.
+    ``BadCheckpoint`` says which file is missing, damaged or not ours."""
 
     @cache
-    def file(place: int) -> dict[str, Tensor]:
-        return load_file(directory / _part(place))
+    def file(place: int) -> Any:
+        path = directory / _part(place)
+        if not path.exists():
+            raise BadCheckpoint(f"{path} is missing; {_remedy(directory)}")
+        return safe_open(path, "pt").__enter__()  # nothing is read until it is asked for
 
     @cache
     def read(path: str, parts: int) -> Tensor:
-        found = [file(place)[path] for place in range(parts)]
-        if len({part.dtype for part in found}) != 1:
+        if parts == 1:
+            return cast(Tensor, file(0).get_tensor(path))
+        pieces = [file(place).get_slice(path) for place in range(parts)]
+        if len({piece.get_dtype() for piece in pieces}) != 1:
             raise ValueError(f"{path} is in {parts} parts, of more types than one")
-        return found[0] if parts == 1 else torch.cat(found)
+        rows = [piece.get_shape()[0] for piece in pieces]
+        begin, end = distributed.rows(sum(rows)) if sharded else (0, sum(rows))
+        before = [sum(rows[:place]) for place in range(parts)]
+        return torch.cat(
+            [
+                piece[max(begin - first, 0) : max(min(end - first, count), 0)]
+                for piece, first, count in zip(pieces, before, rows, strict=True)
+            ]
+        )
 
     try:
         document = from_json((directory / TREE).read_bytes())
@@ -135,7 +148,7 @@ def load_state(directory: Path) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{error.filename or directory} is missing; {_remedy(directory)}") from None
-    except (SafetensorError, BadText, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, BadText, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"{directory} is damaged or not ours ({error}); {_remedy(directory)}") from None
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+import uuid
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,8 +49,7 @@ def joined(device: str) -> Iterator[None]:
     if device in ("auto", "cuda"):
         _take_gpu()
     on_gpu = devices.pick(device).type == "cuda"
-    wait = timedelta(seconds=float(os.environ.get("POLYSCENE_RANK_TIMEOUT", TIMEOUT)))
-    _collect(_meet, "cpu:gloo,cuda:nccl" if on_gpu else "gloo", wait)
+    _collect(_meet, "cpu:gloo,cuda:nccl" if on_gpu else "gloo", _patience())
     try:
         yield
     except RankFailed:
@@ -64,12 +65,43 @@ def _launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
+def _patience() -> timedelta:
+    told = os.environ.get("POLYSCENE_RANK_TIMEOUT", str(TIMEOUT))
+    try:
+        seconds = timedelta(seconds=float(told))
+    except (ValueError, OverflowError):
+        seconds = timedelta()
+    if seconds <= timedelta():
+        raise ValueError(f"POLYSCENE_RANK_TIMEOUT={told}: give seconds, such as {TIMEOUT}")
+    return seconds
+
+
 def _meet(backend: str, wait: timedelta) -> None:
-    """At a place of its own for every restart: where ranks have died, their addresses are left."""
     store, place, ranks = next(dist.rendezvous("env://", timeout=wait))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(f"polyscene/{attempt}/{ranks}", store)
+    store = dist.PrefixStore(f"polyscene/{os.environ.get('TORCHELASTIC_RUN_ID', '')}", store)
+    store = dist.PrefixStore(_room(store, place, ranks, wait), store)
     dist.init_process_group(backend, store=store, rank=place, world_size=ranks, timeout=wait)
+
+
+def _room(store: dist.Store, place: int, ranks: int, wait: timedelta) -> str:
+    """A name that these processes alone have agreed on. torchrun keeps its store when it starts ranks again, with the
+    addresses of those that died, and nothing that it tells them differs after a change of members. So the first rank
+    makes a name up and confirms who has answered to it; the others answer to whatever name is there until they are
+    confirmed."""
+    if place == 0:
+        name = uuid.uuid4().hex
+        store.set("room", name)
+        answered = [store.get(f"{name}/{other}").decode() for other in range(1, ranks)]
+        store.set(f"{name}/all", " ".join(answered))
+        return name
+    mine, until = uuid.uuid4().hex, time.monotonic() + wait.total_seconds()
+    while time.monotonic() < until:
+        name = store.get("room").decode()
+        store.set(f"{name}/{place}", mine)
+        if store.check([f"{name}/all"]) and mine in store.get(f"{name}/all").decode().split():
+            return name
+        time.sleep(0.05)
+    raise RuntimeError(f"rank {place} was not confirmed by rank 0 within {wait.total_seconds():g} s")
 
 
 def _take_gpu() -> None:
@@ -165,13 +197,14 @@ def _spread(flat: Tensor, group: list[Tensor]) -> None:
     torch._foreach_copy_(group, [part.view(tensor.shape) for part, tensor in zip(parts, group, strict=True)])
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Of what has a gradient on some rank; it is zero on the others. Those of sharded ones are averaged already."""
+def average_gradients(parameters: Iterable[nn.Parameter], beside: Sequence[Tensor] = ()) -> None:
+    """Of what has a gradient on some rank; it is zero on the others. Those of sharded ones are averaged already. What
+    is ``beside`` becomes its mean in the same message."""
     if count() == 1:
         return
     parameters = [parameter for parameter in parameters if not is_shard(parameter)]
     reached = greatest(torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8))
-    gradients = []
+    gradients = [*beside]
     for parameter, any_has in zip(parameters, reached.tolist(), strict=True):
         if any_has:
             if parameter.grad is None:
@@ -180,11 +213,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     average(gradients)
 
 
-def average_statistics(model: nn.Module) -> None:
-    """What batch norms remember, so that ranks stay alike."""
-    if count() > 1:
-        norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        average([each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None])
+def statistics(model: nn.Module) -> list[Tensor]:
+    """What batch norms remember; averaged, so that ranks stay alike."""
+    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    return [each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None]
 
 
 def join_norms(model: nn.Module) -> None:
@@ -263,8 +295,7 @@ def as_shard(tensor: Tensor, like: Tensor) -> Tensor:
 
     mine = owned(like).shape
     if tensor.shape != mine and tensor.shape == like.shape:
-        rows = -(-len(tensor) // count())
-        tensor = tensor[rows * rank() :][:rows]
+        tensor = tensor[slice(*rows(len(tensor)))]
     if tensor.shape != mine:
         return tensor
     tensor = tensor.to(like.device).contiguous()
@@ -273,13 +304,24 @@ def as_shard(tensor: Tensor, like: Tensor) -> Tensor:
     )
 
 
+def rows(number: int) -> tuple[int, int]:
+    """Those of so many that this rank owns: from, to."""
+    each = -(-number // count())
+    return min(each * rank(), number), min(each * (rank() + 1), number)
+
+
 def as_shards(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: as_shard(tensor, like[name]) if name in like else tensor for name, tensor in tensors.items()}
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All ranks call this at once; what is sharded comes to the CPU."""
-    return {name: tensor.full_tensor().cpu() if is_shard(tensor) else tensor for name, tensor in tensors.items()}
+    """All ranks call this at once, the first one gets them; what is sharded comes to its CPU, one after the other."""
+    found = {}
+    for name, tensor in tensors.items():
+        each = tensor.full_tensor() if is_shard(tensor) else tensor
+        if first():
+            found[name] = each.cpu() if is_shard(tensor) else each
+    return found
 
 
 def as_kept(tensor: Tensor, like: Tensor) -> Tensor:
@@ -369,6 +411,16 @@ def in_turns() -> Iterator[None]:
         yield
     if leads:
         _collect(dist.barrier)
+
+
+def in_rounds(items: Iterable[Answer], ask: Callable[[bool], bool]) -> Iterator[Answer]:
+    """Before each of them ``ask(True)``, then ``ask(False)`` until it says that no rank goes on: all ranks ask equally
+    often, however many items each has."""
+    for item in items:
+        ask(True)
+        yield item
+    while ask(False):
+        pass
 
 
 def agree(stopped: int | None, likeness: Any = None) -> int | None:

@@ -140,7 +140,7 @@ class Run:
         with distributed.in_turns():
             model = create_model(self.tasks, **config.model.model_dump())
         last = out / "last"
-        resumed = checkpoint.load_state(last) if last.exists() else None
+        resumed = checkpoint.load_state(last, self.settings.sharded) if last.exists() else None
         if self.settings.init and resumed is None:
             for line in init.start_from(model, self.settings.init).lines():
                 self.say(line)
@@ -165,7 +165,7 @@ class Run:
         distributed.agree(None, f"{out} resumed at step {self.step}")
         for note in self.sources.notes:
             self.say(note)
-        self.floors = distributed.of_first(self._floors)
+        self.floors = self._floors()
         self.steps = self._length().steps
         self.records = Records(out / "metrics.jsonl", writes=distributed.first())
         self.records.keep_until(self.step)
@@ -182,23 +182,19 @@ class Run:
         record_every = max(1, self.steps // RECORDS)
         checkpoint_every = self.settings.checkpoint_every or max(1, math.ceil(self.steps / CHECKPOINTS))
         batches = self._batches(self.step)
-        saved = self.step
+        self.saved = self.step
         with Bar(self.console, self.steps, self.step) as self.bar, self._signals():
             while True:
                 evaluate = self._evaluation_is_due()
-                if self.step > saved and (evaluate or self.step % checkpoint_every == 0 or self.step == self.steps):
+                if evaluate or self.step % checkpoint_every == 0 or self.step == self.steps:
                     self._save()
-                    saved = self.step
                 if evaluate:
                     self._evaluate()
                 if self.step == self.steps:
                     break
-                self._advance(batches)
+                self._advance(self._next(batches))
                 if self.step % record_every == 0 or self.step == self.steps:
                     self._record()
-                if self._all_stop():
-                    self._save()
-                    self._leave()
         if not self.sources.evaluate and distributed.first():
             self._draw_curves()
         self.records.append({"kind": "end", "step": self.step})
@@ -220,11 +216,17 @@ class Run:
         while True:
             yield [{name: next(stream) for name, stream in streams.items()} for _ in range(each)]
 
-    def _advance(self, batches: Iterator[list[dict[str, Batch]]]) -> None:
+    def _next(self, batches: Iterator[list[dict[str, Batch]]]) -> list[dict[str, Batch]]:
+        """Unless some rank has had a signal: then all save and leave."""
         asked = time.monotonic()
         micro = next(batches)
         self.waited += time.monotonic() - asked
-        distributed.agree(None, [shapes(batches) for batches in micro])
+        if self._all_stop([shapes(batches) for batches in micro]):
+            self._save()
+            self._leave()
+        return micro
+
+    def _advance(self, micro: list[dict[str, Batch]]) -> None:
         losses, norm = self.trainer.update(self.step, self.steps, micro)
         self._finite(lambda: self.meter.add(self.step, losses, norm, samples_of(micro)))
         self.step += 1
@@ -252,12 +254,15 @@ class Run:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
     def _save(self) -> None:
+        """Unless it is."""
+        if self.step == self.saved:
+            return
         meter = self._finite(self.meter.state)
         if not self.trainer.finite():
             raise self._explained(NonFinite(f"step {self.step}: weights are not finite"))
         state = {"at": self.step, "trainer": self.trainer.state(), "meter": meter, "rng": torch.get_rng_state()}
-
         self._write("last", self._facts(), state)
+        self.saved = self.step
 
     def _write(self, name: str, facts: dict[str, Any], state: dict[str, Any] | None = None) -> None:
         """The weights as they are used, what is known of them, and ``state``."""
@@ -296,14 +301,13 @@ class Run:
     def _evaluate(self) -> None:
         """Figures of every evaluation source; the weights become ``best`` if their score is."""
         began = time.monotonic()
-        self._all_stop()
         self.safe_to_leave = True  # the checkpoint of this step is written
-        if self.stopped is not None:
+        if self._all_stop():
             self._leave()
         model = self.trainer.best_model.eval()
         with _for_each_rank(model):
             figures = {
-                name: evaluation.evaluate(model, loader, device=self.device, ranks=True)
+                name: evaluation.evaluate(model, loader, device=self.device, ranks=True, pace=self._unless_stopped)
                 for name, loader in self.sources.evaluate.items()
             }
         reached = score(figures, self.floors, self.tasks)
@@ -336,16 +340,23 @@ class Run:
     def _floors(self) -> dict[str, Any]:
         """Of predictions that do not look at the image; computed once a run."""
         path = self.out / "floors.json"
-        if path.exists():
-            return json.loads(path.read_text())
+        known = distributed.of_first(lambda: json.loads(path.read_text()) if path.exists() else None)
+        if known is not None:
+            return dict(known)
         first = next(iter(self.sources.train.values()), None)
         floors = {
-            name: evaluation.floors(self.sources.train.get(name, first or loader).whole(), loader, self.tasks)
+            name: evaluation.floors(
+                self.sources.train.get(name, first or loader).whole(), loader, self.tasks, ranks=True
+            )
             for name, loader in self.sources.evaluate.items()
         }
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(floors))
-        fresh.replace(path)
+
+        def write() -> None:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps(floors))
+            fresh.replace(path)
+
+        distributed.of_first(write)
         return floors
 
     # -- length --------------------------------------------------------------------------------------------------------
@@ -389,13 +400,14 @@ class Run:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        single = distributed.count() == 1
         usual = {number: signal.getsignal(number) for number in (int(signal.SIGINT), int(signal.SIGTERM))}
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if distributed.count() == 1:  # torchrun passes on signals that ranks may have had already
+            if single:  # torchrun passes on signals that ranks may have had already
                 signal.signal(number, usual[number])
             self.stopped = number
-            if self.safe_to_leave:
+            if self.safe_to_leave and single:
                 self._leave()
 
         for number in usual:
@@ -406,9 +418,21 @@ class Run:
             for number, handler in usual.items():
                 signal.signal(number, handler)
 
-    def _all_stop(self) -> bool:
+    def _unless_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Leaves where some rank has had a signal."""
+
+        def ask(more: bool) -> bool:
+            stopped, goes_on = distributed.greatest(torch.tensor([self.stopped or 0, more])).tolist()
+            if stopped:
+                self.stopped = stopped
+                self._leave()
+            return bool(goes_on)
+
+        return distributed.in_rounds(batches, ask)
+
+    def _all_stop(self, likeness: Any = None) -> bool:
         """Whether some rank has had a signal."""
-        agreed = distributed.agree(self.stopped)
+        agreed = distributed.agree(self.stopped, likeness)
         if agreed is not None:
             self.stopped = agreed
         return agreed is not None

@@ -106,16 +106,15 @@ class Trainer:
                 part = loss.detach() / len(micro)
                 losses[name] = losses[name] + part if name in losses else part
         distributed.hand_over(self.whose)
-        distributed.average_gradients(self.trained)
+        means = torch.stack(list(losses.values()))
+        distributed.average_gradients(self.trained, [means, *distributed.statistics(self.model)])
         norm = self._clip()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-        distributed.average_statistics(self.model)
         if self.ema:
             self.ema.update(self.model)
         self.method.updated(self.model, (step + 1) / steps)
-        means = distributed.mean(torch.stack(list(losses.values()))) if distributed.count() > 1 else losses.values()
         return dict(zip(losses, means, strict=True)), norm
 
     def rate(self, step: int, steps: int) -> float:
