@@ -403,6 +403,7 @@ def test_damage_is_told_by_shard_and_sample_and_can_be_skipped(tmp_path: Path) -
     file.unlink()
     with pytest.raises(BadSample, match="missing"):
         Shards(tmp_path).read(4)
+    file.write_bytes(whole)
     shutil.copy(tmp_path / "shard-000000.json", tmp_path / "shard-000001.json")
     with pytest.raises(BadSample, match="not the one that was packed"):
         Shards(tmp_path).read(4)
@@ -416,6 +417,7 @@ def test_damage_is_told_by_shard_and_sample_and_can_be_skipped(tmp_path: Path) -
         ("samples", 9, "fewer samples"),
         ("tasks", {"depth": {"type": "Depth", "name": "depth", "x": 1}}, "tasks.depth cannot be made"),
         ("tasks", {"depth": {"type": "os.system"}}, "unknown task type"),
+        ("tasks", {"depth": {"type": "Depth", "encoding": "log_bins", "bins": 10**10}}, "bins is more than 65,536"),
         ("name", None, "no description of shards"),
     ],
 )
@@ -425,6 +427,34 @@ def test_a_description_that_is_none_is_refused(tmp_path: Path, key: str, value: 
     (tmp_path / FILE).write_text(json.dumps({**facts, key: value}))
     with pytest.raises(BadSample, match=told):
         Shards(tmp_path)
+
+
+def test_no_more_samples_are_believed_in_than_there_are_bytes_for(tmp_path: Path) -> None:
+    pack(Views(2), tmp_path, samples=2)
+    facts = json.loads((tmp_path / FILE).read_text())
+    facts["samples"] = facts["shards"][0]["samples"] = 1 << 27
+    (tmp_path / FILE).write_text(json.dumps(facts))
+    with pytest.raises(BadSample, match="bytes cannot hold 134,217,728 samples"):
+        Shards(tmp_path)
+    facts["shards"][0]["bytes"] = 1 << 40
+    (tmp_path / FILE).write_text(json.dumps(facts))
+    with pytest.raises(BadSample, match=r"has .* bytes, not 1,099,511,627,776"):
+        Shards(tmp_path)
+
+
+def test_pixels_and_views_are_bounded_for_all_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(Views(1), tmp_path / "a", samples=1)
+    monkeypatch.setattr(stored, "PIXELS", 2 * 7 * 9 - 1)
+    with pytest.raises(BadSample, match="image of 9x7 pixels, more than are read"):
+        Shards(tmp_path / "a").read(0)
+    with pytest.raises(PackError, match="2 views of 9x7 pixels, more"):
+        pack(Views(1), tmp_path / "b")
+    monkeypatch.undo()
+    monkeypatch.setattr(stored, "VIEWS", 1)
+    with pytest.raises(BadSample, match="2 views, more than the 1"):
+        Shards(tmp_path / "a").read(0)
+    with pytest.raises(PackError, match="2 views, more than the 1"):
+        pack(Views(1), tmp_path / "b")
 
 
 @pytest.mark.parametrize("name", ["../../x.tar", "/etc/passwd", "a/b.tar", "x", "..tar"])

@@ -36,14 +36,17 @@ class Here:
 
     def open(self, name: str, size: int, digest: str) -> BinaryIO:
         """The file, opened. ``BadSample`` if it is missing, or has not this ``size``; its ``digest`` is not taken."""
+        self.check(name, size)
+        return (self.folder / name).open("rb")
+
+    def check(self, name: str, size: int) -> None:
+        """``BadSample`` if the file is missing, or has not this ``size``."""
         try:
-            opened = (self.folder / name).open("rb")
+            found = (self.folder / name).stat().st_size
         except FileNotFoundError:
             raise BadSample(self.at(name), "missing", LOST) from None
-        if (found := os.fstat(opened.fileno()).st_size) != size:
-            opened.close()
+        if found != size:
             raise BadSample(self.at(name), f"has {found:,} bytes, not {size:,}", LOST)
-        return opened
 
     def expect(self, name: str, size: int, digest: str) -> None:
         """Nothing to be done for it."""
@@ -85,6 +88,9 @@ class Elsewhere:
         self.folder.mkdir(parents=True, exist_ok=True)
         with held(self.folder / f"{digest[:2]}.lock", wait=True):
             return _used(kept, size) or self._fetch(name, size, digest, kept)
+
+    def check(self, name: str, size: int) -> None:
+        """Nothing: it is checked when it is fetched."""
 
     def expect(self, name: str, size: int, digest: str) -> None:
         """Fetches it in the background, if it is not there. What goes wrong is told when it is opened."""

@@ -33,6 +33,7 @@ from polyscene.types import Sample
 FILE = "shards.json"
 FORMAT = 1
 MOST = 1 << 28  # samples
+NUMBER = 1 << 16  # in what a task is made with, such as its bins
 LARGEST = 1 << 26  # bytes of shards.json, and of the list of a shard
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 
@@ -80,7 +81,8 @@ class Shards(Dataset):
 
     Here samples are read where they lie. From elsewhere whole shards are fetched, the next ones ahead, checked, and
     kept in the cache folder while they take up at most ``cache`` GB; those used least recently go. Training mixes the
-    samples of ``window`` shards. ``BadSample`` when made if ``shards.json`` is not there or not whole.
+    samples of ``window`` shards. ``BadSample`` when made if ``shards.json`` is not there or not whole, or shards that
+    lie here are missing or of other sizes.
     """
 
     def __init__(self, path: str | Path, cache: Positive = 20.0, window: Count = 8) -> None:
@@ -93,6 +95,12 @@ class Shards(Dataset):
             raise BadSample(where, f"speaks of more than {MOST:,} samples", LOST)
         if sum(shard.samples for shard in self.facts.shards) + len(self.facts.left_out) != self.facts.samples:
             raise BadSample(where, "lists fewer samples than it should have", LOST)
+        for shard in self.facts.shards:
+            if shard.bytes < tar.LEAST * shard.samples:
+                raise BadSample(
+                    where, f"{shard.name}: {shard.bytes:,} bytes cannot hold {shard.samples:,} samples", LOST
+                )
+            self._source.check(shard.name, shard.bytes)
         self.name, self.notes, self.labels = self.facts.name, self.facts.notes, self.facts.labels
         self.tasks = {name: _task(name, about, where) for name, about in self.facts.tasks.items()}
         for name, label in self.labels.items():
@@ -245,6 +253,9 @@ def _task(name: str, about: Mapping[str, Any], where: str) -> Task:
         task = task_table.build(dict(about))
         if task.name != name or not all(isinstance(label, str) for label in task.classes):
             raise ValueError("names and classes are words")
+        for key, value in about.items():
+            if isinstance(value, int) and abs(value) > NUMBER:
+                raise ValueError(f"{key} is more than {NUMBER:,}")
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise BadSample(where, f"tasks.{name} cannot be made ({str(error)[:300]})", LOST) from None
     return task

@@ -10,7 +10,7 @@ import ast
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ from polyscene.types import Camera, Sample, Target
 KEPT = "file"  # an encoding: the label's own file as it is, to be read as the set describes it
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 KINDS = {".png", ".npy"}  # of labels' files that are kept as they are
-PIXELS = pictures.DECODED
+PIXELS = pictures.DECODED  # of a sample's pictures, or its labels of one kind, in all views together
+VIEWS = 256
 
 
 class Encoding(NamedTuple):
@@ -69,6 +70,10 @@ def pack(
     ``labels``: they are stored as they are where they say the same as the sample. ``Unreadable`` if it cannot be stored
     without loss."""
     views = len(sample.images)
+    _bound(views)
+    for each in (sample.images, *(sample.targets[name].value for name in tasks)):
+        if len(each) * each.shape[-2] * each.shape[-1] > PIXELS:
+            raise Unreadable(f"{len(each)} views of {each.shape[-1]}x{each.shape[-2]} pixels, more than are read")
     encodings: dict[str, str] = {}
     rows: list[tuple[str, bytes]] = []
     for view in range(views):
@@ -106,7 +111,7 @@ def unpack(content: memoryview, tasks: Mapping[str, Task], labels: Mapping[str, 
         raise Unreadable("holds no sample, or several")
     facts = _facts(bytes(found["json"]))
     views = len(facts["known"])
-    images = [_picture(found, view) for view in range(views)]
+    images = _together(views, lambda view, most: _picture(found, view, most))
     if len({image.shape for image in images}) > 1:
         raise Unreadable("its views differ in size")
     targets = {}
@@ -116,7 +121,7 @@ def unpack(content: memoryview, tasks: Mapping[str, Task], labels: Mapping[str, 
         if not own and encoding not in ENCODINGS:
             raise Unreadable(f"does not say how {name} is stored")
         label = labels[name] if own else LABELS[encoding]
-        targets[name] = _target([_label(found, view, name) for view in range(views)], task, label, own)
+        targets[name] = _target(_labels(found, views, name), task, label, own)
     stacked = images[0][None] if views == 1 else np.stack(images)
     return Sample(
         images=torch.from_numpy(stacked).movedim(-1, 1).contiguous() / 255 if stacked.dtype == np.uint8
@@ -139,6 +144,20 @@ def same(one: Target, other: Target) -> bool:
     )
 
 
+def _bound(views: int) -> None:
+    if views > VIEWS:
+        raise Unreadable(f"{views} views, more than the {VIEWS} that are read")
+
+
+def _together(views: int, read: Callable[[int, int], np.ndarray]) -> list[np.ndarray]:
+    """What ``read`` makes of each view, by its number and how many pixels it may have."""
+    arrays, left = [], PIXELS
+    for view in range(views):
+        arrays.append(read(view, left))
+        left -= arrays[-1].shape[0] * arrays[-1].shape[1]
+    return arrays
+
+
 def _called(view: int, name: str, suffix: str) -> str:
     return f"{view}.{name}{suffix}" if view else f"{name}{suffix}"
 
@@ -154,19 +173,19 @@ def _image(image: Tensor, file: Path | None) -> tuple[str, bytes]:
         content = file.read_bytes()
         suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
         try:
-            if np.array_equal(_pixels(memoryview(content), PICTURES[suffix], "image"), array):
+            if np.array_equal(_pixels(memoryview(content), PICTURES[suffix], "image", PIXELS), array):
                 return suffix, content
         except Unreadable:  # only its reader knew how
             pass
     return ".png", _png(array)
 
 
-def _picture(found: Mapping[str, memoryview], view: int) -> np.ndarray:
+def _picture(found: Mapping[str, memoryview], view: int, most: int) -> np.ndarray:
     """(h, w, 3), uint8 or float."""
     for suffix, kind in ((".jpg", "JPEG"), (".png", "PNG")):
         content = found.get(_called(view, "image", suffix))
         if content is not None:
-            return _pixels(content, kind, "image")
+            return _pixels(content, kind, "image", most)
     content = found.get(_called(view, "image", ".npy"))
     if content is None:
         raise Unreadable(f"lacks the picture of view {view}")
@@ -178,10 +197,10 @@ def _picture(found: Mapping[str, memoryview], view: int) -> np.ndarray:
     return array
 
 
-def _pixels(content: memoryview, kind: str, use: str) -> np.ndarray:
+def _pixels(content: memoryview, kind: str, use: str, most: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
-            if image.width * image.height > PIXELS:
+            if image.width * image.height > most:
                 raise Unreadable(f"{use} of {image.width}x{image.height} pixels, more than are read")
             return files.pixels(image, use, lambda: bytes(content))
     except Unreadable:
@@ -206,7 +225,7 @@ def _kept(
         return None
     contents = [(path.suffix, path.read_bytes()) for path in paths]
     try:
-        raws = [_raw(suffix, memoryview(content), task.name) for suffix, content in contents]
+        raws = _together(len(contents), lambda view, most: _raw(*contents[view], task.name, most))
         read = _target(raws, task, label, True)
     except Unreadable:
         return None
@@ -230,17 +249,22 @@ def _encoded(target: Target, task: Task) -> tuple[str, list[tuple[str, bytes]]]:
     raise Unreadable(f"{task.name} of {target.value.dtype} {tuple(target.value.shape)} cannot be stored without loss")
 
 
-def _label(found: Mapping[str, memoryview], view: int, name: str) -> np.ndarray:
-    """(h, w[, c])."""
-    for suffix in (".png", ".npy"):
-        content = found.get(_called(view, name, suffix))
-        if content is not None:
-            return _raw(suffix, content, name)
-    raise Unreadable(f"lacks {name} of view {view}")
+def _labels(found: Mapping[str, memoryview], views: int, name: str) -> list[np.ndarray]:
+    """(h, w[, c]) each."""
+
+    def label(view: int, most: int) -> np.ndarray:
+        for suffix in (".png", ".npy"):
+            content = found.get(_called(view, name, suffix))
+            if content is not None:
+                return _raw(suffix, content, name, most)
+        raise Unreadable(f"lacks {name} of view {view}")
+
+    return _together(views, label)
 
 
-def _raw(suffix: str, content: memoryview, name: str) -> np.ndarray:
-    array = _array(content, name) if suffix == ".npy" else _pixels(content, "PNG", name)
+def _raw(suffix: str, content: memoryview | bytes, name: str, most: int) -> np.ndarray:
+    content = memoryview(content)
+    array = _array(content, name) if suffix == ".npy" else _pixels(content, "PNG", name, most)
     if array.ndim not in (2, 3) or not array.size:
         raise Unreadable(f"its {name} is an array of {array.shape}, not (h, w) or (h, w, channels)")
     return array
@@ -304,6 +328,7 @@ def _facts(text: bytes) -> dict[str, Any]:
         views = len(known)
         if not views or len(present) != views:
             raise ValueError(f"{len(present)} and {views} views")
+        _bound(views)
         told = [facts["source"], *_dict(facts["labels"]).values()]
         if not all(isinstance(each, str) for each in told):
             raise ValueError("labels and source are no words")
@@ -316,6 +341,8 @@ def _facts(text: bytes) -> dict[str, Any]:
             "known": torch.tensor(known),
             "present": torch.tensor(present),
         }
+    except Unreadable:
+        raise
     except (BadText, ValueError, KeyError, TypeError, OverflowError) as error:
         raise Unreadable(f"its .json is none of ours ({' '.join(str(error).split())[:200]})") from None
 

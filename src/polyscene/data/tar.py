@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 
 BLOCK = 512
+LEAST = 2 * BLOCK  # of a member that is not empty
 END = bytes(2 * BLOCK)
 NAME = re.compile(rb"[0-9A-Za-z][0-9A-Za-z_-]*(\.[0-9A-Za-z_-]+)+")
 
