@@ -51,7 +51,7 @@ def test_gradients_of_a_sharded_network(
     monkeypatch.setattr(distributed, "LARGE", 1)
     torch.manual_seed(0)
     model = create_model(["semseg", "normals"], encoder, narrow(decoder), neck, regularizer)
-    batch = batch_for(model.tasks, views=2 if neck or regularizer else 1)
+    batch = batch_for(model.tasks, 2, 2 if neck or regularizer else 1, (32, 64))
     plain = copy.deepcopy(model)
     distributed.shard(model, blocks(model), model.regularizer.parameters() if model.regularizer else ())
     assert len([part for part in model.modules() if hasattr(part, "unshard")]) > 5
