@@ -82,7 +82,9 @@ def test_the_same_again_goes_on_and_writes_nothing_twice(
     assert "8 of 8 inputs; 4 are done, 1 failed before (--retry" in capsys.readouterr().out
     assert content(out) == reference and before.items() <= stamps(out).items()
     assert sorted(line["input"] for line in lines(out)) == sorted(json.loads(line)["input"] for line in told)
-    assert {line["input"]: line["outcome"] for line in lines(out)}[str(photos / "3.png")] == "found"
+    now = {line["input"]: line for line in lines(out)}
+    assert now[str(photos / "3.png")]["outcome"] == "found"
+    assert all(now[line["input"]]["files"] == line["files"] for line in map(json.loads, told))
     assert not [path for path in out.rglob("*.part*")]
 
 

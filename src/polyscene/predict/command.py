@@ -30,7 +30,7 @@ from polyscene.predict.manifest import FOLDER, Manifest
 from polyscene.predict.networks import Network, Soft
 from polyscene.predict.predictor import Predictor, Prepared, batches, load, nearest
 from polyscene.predict.video import BadVideo, Film
-from polyscene.scene import KINDS, file_of
+from polyscene.scene import KINDS, Scene, file_of
 from polyscene.shard import Shard
 
 Item = TypeVar("Item")
@@ -299,7 +299,7 @@ class _Work:
                 return prepared, soft
             _, stem, kinds = self.places[id(prepared)]
             try:
-                return prepared, self.predictor.finish(prepared, soft).save(stem, kinds)
+                return prepared, _saved(self.predictor.finish(prepared, soft), stem, kinds, self.write or KINDS)
             except FAILURES as error:
                 return prepared, error
 
@@ -430,7 +430,7 @@ class _Work:
             scene = self.predictor.finish(prepared, soft)
             place = stem / prepared.picture.name
             lacking = each if broke else self._lacking(place, each)
-            files = scene.save(place, lacking) if lacking else []
+            files = _saved(scene, place, lacking, each)
             return np.asarray(panels.compose(scene.facets(limits))), files
 
         try:
@@ -553,6 +553,14 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
+
+
+def _saved(scene: Scene, stem: Path, lacking: Sequence[str], kinds: Sequence[str]) -> list[Path]:
+    """All files of these kinds, those that an earlier start wrote as well."""
+    written = scene.save(stem, lacking) if lacking else []
+    if len(lacking) == len(kinds):
+        return written
+    return [file for file in (file_of(stem, kind) for kind in kinds) if file in written or file.exists()]
 
 
 def _others(files: Sequence[Path]) -> ValueError:
