@@ -116,6 +116,19 @@ def test_who_would_write_the_same_is_refused(predictor: Predictor, photos: Path,
         predict_shard(["webcam:0"], out, ALL, predictor)
 
 
+def test_lines_are_the_same_whoever_wrote_the_files(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    told = []
+    for left in ((), (".npz", ".glb"), (".panel.png", ".npz", ".glb"), (".glb",)):
+        for end in left:
+            (tmp_path / "out" / f"3{end}").unlink()
+        for file in (tmp_path / "out").glob("manifest/*.jsonl"):
+            file.unlink()
+        predict_shard([photos / "3.png"], tmp_path / "out", ALL, predictor)
+        told += [line["files"] for line in lines(tmp_path / "out")]
+    assert told[0] == told[1] == told[2] == ["3.panel.png", "3.npz", "3.glb"]
+    assert told[3] == told[0][:2], "a surface is the first to be written: where it alone is lacking there is none"
+
+
 def test_no_picture_is_credited_with_the_output_of_another(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
     run(photos, out, predictor)

@@ -556,11 +556,10 @@ def _progress() -> Progress:
 
 
 def _saved(scene: Scene, stem: Path, lacking: Sequence[str], kinds: Sequence[str]) -> list[Path]:
-    """All files of these kinds, those that an earlier start wrote as well."""
+    """All files of these kinds in their order, those that an earlier start wrote as well."""
     written = scene.save(stem, lacking) if lacking else []
-    if len(lacking) == len(kinds):
-        return written
-    return [file for file in (file_of(stem, kind) for kind in kinds) if file in written or file.exists()]
+    there = {kind: file_of(stem, kind) for kind in kinds}
+    return [file for kind, file in there.items() if file in written or (kind not in lacking and file.exists())]
 
 
 def _others(files: Sequence[Path]) -> ValueError:
