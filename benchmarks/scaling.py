@@ -46,7 +46,7 @@ from polyscene.transforms import Augment
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, BATCH, SCENES = (192, 256), 4, 8
 MESSAGES = (1 << 12, 1 << 20, 1 << 24)  # bytes
-SMALL = 17  # messages a step of few numbers: what losses of four tasks are divided by, what ranks agree on
+SMALL = 7  # messages a step of few numbers: what losses of four tasks are divided by, what ranks agree on
 LITTLE = 4096  # bytes; what is larger are gradients and statistics
 DRAWS = 400  # of a step, in a prediction
 BLOCKS = 10  # whose weights go together, where they are sharded
@@ -78,8 +78,8 @@ class Machine:
 @dataclass(frozen=True)
 class Work:
     """One process's step: seconds of ``compute``, processor seconds of ``loading``, ``threads`` that load, the bytes
-    ``read``, those of the ``gradients`` and of the ``statistics`` of batch norms, and how many ``small`` messages there
-    are besides; ``jitter`` are lengths of steps over their mean."""
+    ``read``, those of the ``gradients`` and of the ``statistics`` of batch norms, which go together, and how many
+    ``small`` messages there are besides; ``jitter`` are lengths of steps over their mean."""
 
     compute: float
     loading: float
@@ -117,8 +117,8 @@ def predict(work: Work, count: int, machine: Machine, sharded: bool = False) -> 
     data = max(work.loading / work.threads, demand, count * work.read / machine.storage)
     draws = np.random.default_rng(0).choice(np.asarray(work.jitter), (DRAWS, count))
     slowest = work.compute * float(draws.max(1).mean())
-    small = work.small * all_reduce(64, count, machine) + all_reduce(work.statistics, count, machine)
-    shown = all_reduce(work.gradients, count, machine)
+    small = work.small * all_reduce(64, count, machine)
+    shown = all_reduce(work.gradients + work.statistics, count, machine)
     if sharded:
         volume = 1.5 * shown
         shown = max(volume / BLOCKS, volume - slowest)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from benchmarks import fuzz_doors
 
+ROOT = Path(__file__).resolve().parents[2]
 INPUTS = dict.fromkeys(fuzz_doors.DOORS, 200) | {"weights": 60, "configs": 60}  # those that build and look up much
 
 
@@ -17,37 +22,14 @@ def test_nothing_but_the_documented_errors(door: str) -> None:
     assert row["refused"] > INPUTS[door] / 10, "so few are refused that the inputs cannot be hostile"
 
 
-class Careless(fuzz_doors.Entrance):
-    """A door with every fault that the watch is there to see."""
-
-    errors = (ValueError,)
-
-    def attempt(self, rng: object) -> None:
-        self.count = getattr(self, "count", 0) + 1
-        match self.count:
-            case 1:
-                raise ValueError("documented")
-            case 2:
-                raise KeyError("not documented")
-            case 3:
-                (self.folder / "inside").write_text("")
-            case 4:
-                Path(self.folder.parent / "polyscene-outside").write_text("")
-            case 5:
-                Path("/etc/hostname").read_text()
-            case 6:
-                while True:
-                    pass
-
-
-def test_the_watch_sees_what_it_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(fuzz_doors.DOORS, "careless", Careless)
-    monkeypatch.setattr(fuzz_doors, "SLOW", 0.2)
-    try:
-        row = fuzz_doors.fuzz("careless", 6, seed=0)
-    finally:
-        for name in Path("/tmp").glob("polyscene-outside"):
-            name.unlink()
+def test_the_watch_sees_what_it_is_there_for(tmp_path: Path) -> None:
+    """In a process of its own: the last of its faults is ended by a signal."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.careless"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    row = json.loads(done.stdout)
     assert (row["refused"], row["let in"], row["wrong"]) == (1, 1, 4)
     unknown, outside, read, hang = row["found"]
     assert "KeyError" in unknown and "polyscene-outside" in outside and "hostname" in read and "hang" in hang

@@ -102,6 +102,7 @@ def save_state(directory: Path, tree: dict[str, Any]) -> None:
     if mine or writes_all:
         file = directory / _part(distributed.rank())
         save_file(_storable(mine), file)
+        file.chmod(directory.stat().st_mode & 0o666)  # safetensors keeps it to its owner
         sync(file)
     if writes_all:
         (directory / TREE).write_text(json.dumps({"format": FORMAT, "tree": skeleton}))
