@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from polyscene import cli, create_model, weights
-from polyscene.export import command, engine, graph, parity, precision
+from polyscene.export import command, engine, graph, parity, precision, signals
 from polyscene.model import MultiTaskModel
 from polyscene.portable import Portable
 from polyscene.tasks import Depth, Edges, Normals, SemanticSegmentation
@@ -102,7 +102,10 @@ def test_delicate_convolutions_keep_their_bits(onnx: Path) -> None:
 
 
 def test_openvino(trained: Path, onnx: Path, tmp_path: Path, untimed: None) -> None:
+    before = signals.stack()
     command.run(trained, tmp_path, "openvino", photos=[SAMPLE])
+    after = signals.stack()
+    assert (after.start, after.size, after.flags) == (before.start, before.size, before.flags), "signals would crash"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.bin", "model.xml"]
     running = engine.open_engine(tmp_path / "model.xml", threads=1)
     assert worst(trained, running, 3, (128, 64)) < 1e-3

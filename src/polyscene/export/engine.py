@@ -11,6 +11,7 @@ import numpy as np
 
 from polyscene import cores
 from polyscene.document import from_json
+from polyscene.export import signals
 
 Arrays = Mapping[str, np.ndarray]
 ABOUT = "export.json"
@@ -81,7 +82,8 @@ class OpenVino(Engine):
 
         settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
         settings["INFERENCE_PRECISION_HINT"] = "f32"  # files of 16 bits are small, not inexact
-        self.model = openvino.Core().compile_model(str(file), "CPU", settings)
+        with signals.kept():
+            self.model = openvino.Core().compile_model(str(file), "CPU", settings)
 
     def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         found = self.model(dict(inputs), share_outputs=False)
